@@ -1,0 +1,45 @@
+"""What every command line of the project shares: exit codes, error lines, progress bars, ``--cfg-options``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+TRACEBACK_VARIABLE = "CTC_MM_TRACEBACK"
+
+T = TypeVar("T")
+
+
+def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
+    """Run a command's ``main`` and turn what it raises into an exit code.
+
+    Args:
+        main: takes the arguments (None: ``sys.argv``); argparse ends it with code 2 on bad usage.
+        argv: arguments without the program's name.
+
+    Returns:
+        0 done, 1 failed (one ``error:`` line on stderr; the traceback too with ``CTC_MM_TRACEBACK=1``).
+    """
+    try:
+        main(argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return EXIT_FAILED
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            traceback.print_exc()
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)  # noqa: T201
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a progress bar on stderr (rich draws it on a terminal, and a final line elsewhere)."""
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description=description, total=total, console=Console(stderr=True))

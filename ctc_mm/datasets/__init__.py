@@ -1,0 +1,1 @@
+"""datasets of ctc_mm."""

@@ -1,0 +1,1 @@
+"""hooks of ctc_mm."""

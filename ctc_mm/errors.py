@@ -1,0 +1,29 @@
+"""Exceptions of ctc_mm: what a user can cause, each message naming file, field, value received and the cure."""
+
+
+class CTCError(Exception):
+    """Base of every error that ctc_mm raises on purpose."""
+
+
+class AnnotationError(CTCError, ValueError):
+    """A label file (Labelme, VOC, COCO) that cannot be read as what it claims to be."""
+
+
+class ImageReadError(CTCError, ValueError):
+    """An image file that is missing, truncated, empty or of an unsupported kind."""
+
+
+class ConfigError(CTCError, ValueError):
+    """A config whose parts do not fit together."""
+
+
+class CheckpointError(CTCError, ValueError):
+    """Weights that cannot be found, downloaded, trusted or matched to the model."""
+
+
+class InstallationError(CTCError, ImportError):
+    """Packages that cannot work side by side, or a compiled part that cannot be loaded."""
+
+
+class MissingOpError(CTCError, RuntimeError):
+    """A compiled mmcv op that the stand-in does not serve."""

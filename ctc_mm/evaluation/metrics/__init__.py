@@ -1,0 +1,1 @@
+"""metrics of ctc_mm."""

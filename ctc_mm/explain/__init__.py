@@ -1,0 +1,1 @@
+"""explain of ctc_mm."""

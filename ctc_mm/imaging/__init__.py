@@ -1,0 +1,1 @@
+"""imaging of ctc_mm."""

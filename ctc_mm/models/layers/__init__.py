@@ -1,0 +1,1 @@
+"""layers of ctc_mm."""

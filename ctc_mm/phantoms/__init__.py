@@ -1,0 +1,1 @@
+"""phantoms of ctc_mm."""

@@ -1,0 +1,63 @@
+"""Package metadata and dependencies of ctc_mm (build back end and tool settings: pyproject.toml)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "ctc_mm" / "__init__.py").read_text(encoding="utf-8"), re.M)[1]
+
+# `imaug`, which onedl-mmdetection asks for, brings opencv-python-headless beside opencv-python. Both unpack the
+# folder `cv2`, so whichever is installed last wins; the same exact version makes that harmless.
+OPENCV = "4.13.0.92"
+
+INSTALL_REQUIRES = [
+    # OpenMMLab under its maintained forks (import names: mmengine, mmcv, mmdet, mmpretrain).
+    "onedl-mmengine>=0.10.12,<0.11",
+    "onedl-mmcv>=2.3.6,<2.4",
+    "onedl-mmdetection>=3.5.1,<3.6",
+    "onedl-mmpretrain>=1.3.6,<1.4",
+    "torch>=2.6,<3",
+    "torchvision>=0.21,<1",
+    # Arrays and images.
+    "numpy>=1.26,<3",
+    f"opencv-python=={OPENCV}",
+    f"opencv-python-headless=={OPENCV}",
+    "pillow>=10,<13",
+    "tifffile>=2024.9,<2027",
+    "imagecodecs>=2024.9,<2027",
+    # Annotations and evaluation.
+    "defusedxml>=0.7.1,<0.8",
+    "pycocotools>=2.0.8,<3",
+    "faster-coco-eval>=1.6.5,<2",
+    "scikit-learn>=1.5,<2",
+    # Pictures and progress.
+    "matplotlib>=3.9,<4",
+    "rich>=13,<16",
+]
+
+EXTRAS_REQUIRE = {
+    "dev": ["pytest>=8,<10", "ruff>=0.14,<0.16"],
+}
+
+setup(
+    name="ctc_mm",
+    version=VERSION,
+    description="Find and count circulating tumor cells in microscope images: a plugin of MMDetection and MMPretrain.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=["ctc_mm", "ctc_mm.*"]),
+    package_data={"ctc_mm": ["py.typed"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+    ],
+)
