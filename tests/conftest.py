@@ -1,0 +1,24 @@
+"""What every test shares: ctc_mm before mmcv, quiet and single-threaded torch, the real images where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import ctc_mm  # noqa: F401  # has to come before mmcv.ops
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real images: ``CTC_MM_DATA`` or ``../shared/data`` beside the project."""
+    path = Path(os.environ.get("CTC_MM_DATA", REPO.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"real images not found at {path}; set CTC_MM_DATA to their folder")
+    return path
