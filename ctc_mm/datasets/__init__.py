@@ -1,1 +1,6 @@
-"""datasets of ctc_mm."""
+"""Data sets: importing this package registers them and their transforms."""
+
+from ctc_mm.datasets import transforms
+from ctc_mm.datasets.ctc_det_dataset import CTCDetDataset
+
+__all__ = ["CTCDetDataset", "transforms"]

@@ -1,1 +1,5 @@
-"""layers of ctc_mm."""
+"""Layers that the models share."""
+
+from ctc_mm.models.layers.cbam import CBAM
+
+__all__ = ["CBAM"]

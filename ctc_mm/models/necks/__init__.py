@@ -1,1 +1,6 @@
-"""necks of ctc_mm."""
+"""Necks: what stands between backbone and head."""
+
+from ctc_mm.models.necks.cbam_neck import CBAMNeck
+from ctc_mm.models.necks.transposed_conv_fusion_neck import TransposedConvFusionNeck
+
+__all__ = ["CBAMNeck", "TransposedConvFusionNeck"]

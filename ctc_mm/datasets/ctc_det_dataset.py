@@ -1,0 +1,182 @@
+"""Detection data sets in COCO JSON, with nothing dropped unseen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+
+from ctc_mm.errors import AnnotationError, ConfigError, ImageReadError
+from ctc_mm.registry import DATASETS
+
+# Keys of a COCO image that travel with it through the pipeline (design: files).
+IMAGE_KEYS = ("group", "um_per_px", "channel", "white_level")
+
+
+@DATASETS.register_module()
+class CTCDetDataset(CocoDataset):
+    """COCO JSON as the project's converters write it.
+
+    On top of MMDetection's ``CocoDataset``: the file's category names must equal ``classes`` in order (the library
+    takes labels in the file's order, whatever ``classes`` says); boxes that cannot be used are counted by reason in
+    ``dropped`` and logged; images without cells stay in training; missing images are all reported before the first
+    epoch; and ``um_per_px``, ``channel`` and ``white_level`` of the images join ``metainfo``, which MMEngine stores in
+    every checkpoint.
+
+    ::
+
+        train_dataset = dict(
+            type='ctc_mm.CTCDetDataset', data_root='data/ctc', ann_file='train.json', data_prefix=dict(img='images'),
+            metainfo=dict(classes=('CTC', 'WBC')),                           # class 0 is the CTC ...
+            # metainfo=dict(classes=('Platelets', 'RBC', 'WBC'), target='WBC')  # ... or the data set says which
+            pipeline=train_pipeline)
+
+    Args:
+        **kwargs: those of ``mmdet.CocoDataset``; ``filter_cfg`` defaults to ``dict(filter_empty_gt=False)``.
+
+    Raises:
+        AnnotationError: the annotation file is missing, is not COCO JSON, or holds other classes.
+        ConfigError: ``metainfo['target']`` is no class, or there is none.
+        ImageReadError: images of the file are not on disk.
+    """
+
+    METAINFO: ClassVar[dict] = dict(classes=("CTC", "WBC"), palette=[(220, 20, 60), (60, 160, 220)])
+
+    def __init__(self, *args: Any, filter_cfg: dict | None = None, **kwargs: Any) -> None:
+        self.dropped: Counter[str] = Counter()
+        super().__init__(*args, filter_cfg=dict(filter_empty_gt=False) if filter_cfg is None else filter_cfg, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file, check it and count what cannot be used."""
+        content = self._read_annotation_file()
+        self._check_classes(content["categories"])
+        self._metainfo.update(describe_images(content["images"], self.ann_file))
+        self.dropped.clear()
+        data_list = super().load_data_list()
+        self._check_images_exist(data_list)
+        self._log_summary(data_list)
+        return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Turn one image's records into a data info, counting the boxes that MMDetection would skip in silence."""
+        image = raw_data_info["raw_img_info"]
+        for annotation in raw_data_info["raw_ann_info"]:
+            reason = reason_to_drop(annotation, image)
+            if reason:
+                self.dropped[reason] += 1
+        data_info = super().parse_data_info(raw_data_info)
+        data_info.update({key: image[key] for key in IMAGE_KEYS if key in image})
+        return data_info
+
+    def filter_data(self) -> list[dict]:
+        """Filter as ``filter_cfg`` says, and say how many images that cost."""
+        kept = super().filter_data()
+        if len(kept) < len(self.data_list):
+            self.dropped["image left out by filter_cfg"] = len(self.data_list) - len(kept)
+            print_log(
+                f"{self.ann_file}: filter_cfg={self.filter_cfg} leaves out "
+                f"{len(self.data_list) - len(kept)} of {len(self.data_list)} images.",
+                logger="current",
+            )
+        return kept
+
+    def _read_annotation_file(self) -> dict:
+        path = Path(self.ann_file)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise AnnotationError(
+                f"{path}: no such annotation file. Make it with data_converters/labelme_to_coco.py or voc_to_coco.py, "
+                "or set data_root on the command line (--cfg-options data_root=FOLDER)."
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise AnnotationError(f"{path}: not JSON ({error}). Convert the labels again.") from error
+        missing = [
+            key
+            for key in ("images", "annotations", "categories")
+            if not isinstance(content, Mapping) or not isinstance(content.get(key), list)
+        ]
+        if missing:
+            raise AnnotationError(f"{path}: not COCO JSON, the lists {missing} are missing. Convert the labels again.")
+        return content
+
+    def _check_classes(self, categories: list[dict]) -> None:
+        names, classes = [category.get("name") for category in categories], list(self.metainfo.get("classes") or [])
+        if not classes:
+            raise ConfigError("metainfo.classes is empty; name the classes in the order of the annotation file.")
+        if names != classes:
+            raise AnnotationError(
+                f"{self.ann_file}: its categories are {names}, but the config's metainfo.classes are {classes}. "
+                "They must be the same in the same order: labels follow the file, names follow the config."
+            )
+        target = self._metainfo.setdefault("target", classes[0])
+        if target not in classes:
+            raise ConfigError(f"metainfo.target={target!r} is not one of metainfo.classes={classes}.")
+
+    def _check_images_exist(self, data_list: list[dict]) -> None:
+        missing = [info["img_path"] for info in data_list if not Path(info["img_path"]).is_file()]
+        if missing:
+            shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise ImageReadError(
+                f"{self.ann_file}: {len(missing)} of {len(data_list)} images are not on disk ({shown}). "
+                "Set data_prefix.img to the folder that file_name is relative to."
+            )
+
+    def _log_summary(self, data_list: list[dict]) -> None:
+        boxes = sum(len(info["instances"]) for info in data_list)
+        blank = sum(not any(not i["ignore_flag"] for i in info["instances"]) for info in data_list)
+        dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items())) or "none"
+        print_log(
+            f"{self.ann_file}: {len(data_list)} images ({blank} without cells), {boxes} boxes; dropped: {dropped}.",
+            logger="current",
+        )
+
+
+def reason_to_drop(annotation: Mapping, image: Mapping) -> str | None:
+    """Say why MMDetection's ``CocoDataset`` skips a box, None where it does not.
+
+    Args:
+        annotation: a COCO annotation, ``bbox`` as x, y, width, height in px.
+        image: its COCO image, ``width`` and ``height`` in px.
+    """
+    if annotation.get("ignore", False):
+        return "box marked `ignore`"
+    x, y, width, height = annotation["bbox"]
+    if width < 1 or height < 1 or annotation["area"] <= 0:
+        return "box under 1 px"
+    if min(x + width, image["width"]) <= max(x, 0) or min(y + height, image["height"]) <= max(y, 0):
+        return "box outside the image"
+    return None
+
+
+def describe_images(images: list[dict], ann_file: str) -> dict:
+    """Collect what the model has to remember of its images.
+
+    Args:
+        images: COCO images; ``um_per_px``, ``channel``, ``white_level`` where known.
+        ann_file: named in the warning.
+
+    Returns:
+        Each key with the one value that all images share; ``um_per_px`` that differs by up to 10 % is averaged. A key
+        whose values disagree is left out, with a warning.
+    """
+    found: dict[str, Any] = {}
+    for key in ("um_per_px", "channel", "white_level"):
+        values = sorted({image[key] for image in images if image.get(key) is not None})
+        if len(values) == 1:
+            found[key] = values[0]
+        elif key == "um_per_px" and values and values[-1] <= 1.1 * values[0]:
+            found[key] = round(sum(values) / len(values), 6)
+        elif values:
+            print_log(
+                f"{ann_file}: images disagree on {key} ({values[0]} to {values[-1]}); the model will not "
+                f"remember one. Convert them to one {key}, or train on each alone.",
+                logger="current",
+                level=30,
+            )
+    return found
