@@ -3,8 +3,9 @@
 Importing it is light (no torch). It has to come before ``mmcv.ops``: see ``ctc_mm.compat``.
 """
 
-from ctc_mm.compat import install_stand_in
+from ctc_mm.compat import check_distributions, install_stand_in
 
 __version__ = "0.1.0"
 
+check_distributions()
 install_stand_in()
