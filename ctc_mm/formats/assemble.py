@@ -1,0 +1,194 @@
+"""From the marks of any label format to a labelled set: clipping, counting, grouping, white level."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ctc_mm import __version__
+from ctc_mm.errors import AnnotationError
+from ctc_mm.formats.images import WHITE_LEVEL_8_BIT, ImageFacts, common_white_level
+from ctc_mm.formats.report import ConversionReport
+from ctc_mm.structures import IGNORE_LABEL, BoxXYXY, CellBox, LabelledImage, LabelledSet, PolygonXY
+
+EMPTY_BOX = "box without area"
+OUTSIDE_BOX = "box outside the image"
+CLIPPED_BOX = "box clipped at the image's edge"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One object as a reader found it, before it is checked against the image.
+
+    Attributes:
+        place: file and index.
+        name: class name or ``__ignore__``.
+        box_xyxy: half-open pixels; it may lack area or leave the image.
+        polygons_xy: outlines in pixels.
+        is_ignore: ignore region of class ``name``.
+    """
+
+    place: str
+    name: str
+    box_xyxy: BoxXYXY
+    polygons_xy: tuple[PolygonXY, ...] = ()
+    is_ignore: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """An image file that was read, and the cells in it.
+
+    Attributes:
+        file_name: POSIX path relative to the images' root.
+        path: the file.
+        facts: what its pixels say.
+        cells: cells and ignore regions inside the image.
+    """
+
+    file_name: str
+    path: Path
+    facts: ImageFacts
+    cells: tuple[CellBox, ...]
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """What a user says about a whole set.
+
+    Attributes:
+        um_per_px: micrometres per pixel.
+        channel: name of the channel.
+        white_level: pixel value that counts as white in images deeper than 8 bits; None: found from the pixels.
+        group_pattern: regular expression searched in each file name; its first group is the image's group.
+    """
+
+    um_per_px: float | None = None
+    channel: str | None = None
+    white_level: float | None = None
+    group_pattern: str | None = None
+
+
+def cells_of(marks: Iterable[Mark], size_wh: tuple[int, int], report: ConversionReport) -> tuple[CellBox, ...]:
+    """Clip marks to an image of ``size_wh``; drop and count those without area or outside of it."""
+    cells = []
+    for mark in marks:
+        x0, y0, x1, y1 = mark.box_xyxy
+        box_xyxy = clip_box(mark.box_xyxy, size_wh)
+        if x1 <= x0 or y1 <= y0:
+            report.skip(EMPTY_BOX, f"{mark.place}: {mark.name}")
+        elif box_xyxy is None:
+            report.skip(OUTSIDE_BOX, f"{mark.place}: {mark.name}")
+        else:
+            polygons = mark.polygons_xy
+            if box_xyxy != mark.box_xyxy:
+                report.note(CLIPPED_BOX, mark.place)
+                polygons = tuple(clamp_polygon(polygon, size_wh) for polygon in polygons)
+            everywhere = mark.name == IGNORE_LABEL
+            cells.append(CellBox(box_xyxy, None if everywhere else mark.name, polygons, everywhere or mark.is_ignore))
+    return tuple(cells)
+
+
+def clip_box(box_xyxy: BoxXYXY, size_wh: tuple[int, int]) -> BoxXYXY | None:
+    """Clip a half-open box to the image; None where nothing of it is inside."""
+    width, height = size_wh
+    x0, x1 = (min(max(float(value), 0.0), float(width)) for value in (box_xyxy[0], box_xyxy[2]))
+    y0, y1 = (min(max(float(value), 0.0), float(height)) for value in (box_xyxy[1], box_xyxy[3]))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def clamp_polygon(polygon_xy: PolygonXY, size_wh: tuple[int, int]) -> PolygonXY:
+    """Move the points of an outline that lie outside the image to its edge."""
+    return tuple(map(tuple, np.clip(np.array(polygon_xy, dtype=np.float64), 0, size_wh).tolist()))
+
+
+def require_same_size(place: str, written_wh: tuple[int, int], facts: ImageFacts, image: Path) -> None:
+    """Refuse labels that were drawn on an image of another size.
+
+    Raises:
+        AnnotationError: the size in the label file is not the image's.
+    """
+    if written_wh == facts.size_wh:
+        return
+    hint = ""
+    if written_wh[::-1] == facts.size_wh:
+        hint = " (width and height are exchanged: was the image turned?)"
+    raise AnnotationError(
+        f"{place}: was written for an image of {written_wh[0]} x {written_wh[1]} px, but {image} has "
+        f"{facts.size_wh[0]} x {facts.size_wh[1]} px{hint}; "
+        "restore the image that was labelled, or label this one again"
+    )
+
+
+def assemble(
+    converter: str,
+    classes: tuple[str, ...],
+    fields: Sequence[Field],
+    options: SetOptions,
+    other_facts: Iterable[ImageFacts] = (),
+) -> LabelledSet:
+    """Build the labelled set of a converter.
+
+    Args:
+        converter: its name, kept in the set's ``info``.
+        classes: classes in order.
+        fields: images with their cells.
+        options: scale, channel, white level, grouping.
+        other_facts: images of the same set that are not written now (other splits): they share the white level.
+
+    Raises:
+        AnnotationError: a group pattern that does not match, or a white level below a pixel.
+    """
+    white_level = _deep_white_level(fields, options, other_facts)
+    groups = _groups([field.file_name for field in fields], options.group_pattern)
+    images = tuple(
+        LabelledImage(
+            file_name=field.file_name,
+            size_wh=field.facts.size_wh,
+            cells=field.cells,
+            group=groups[field.file_name],
+            um_per_px=options.um_per_px,
+            channel=options.channel,
+            white_level=WHITE_LEVEL_8_BIT if field.facts.is_8_bit else white_level,
+        )
+        for field in fields
+    )
+    return LabelledSet(classes, images, {"converter": converter, "ctc_mm": __version__})
+
+
+def _deep_white_level(fields: Sequence[Field], options: SetOptions, other_facts: Iterable[ImageFacts]) -> float | None:
+    if options.white_level is None:
+        return common_white_level([*(field.facts for field in fields), *other_facts])
+    for field in fields:
+        if not field.facts.is_8_bit and field.facts.maximum > options.white_level:
+            raise AnnotationError(
+                f"{field.path}: has a pixel of {field.facts.maximum:g}, above the white level {options.white_level:g}; "
+                "give a higher --white-level or leave it out"
+            )
+    return options.white_level
+
+
+def _groups(file_names: Sequence[str], pattern: str | None) -> dict[str, str]:
+    """Group of each image: what ``pattern`` finds, else the stem, else (stems that repeat) the path without suffix."""
+    if pattern is not None:
+        return {name: _group_by(pattern, name) for name in file_names}
+    paths = {name: PurePosixPath(name) for name in file_names}
+    stems = Counter(path.stem for path in paths.values())
+    return {
+        name: path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix() for name, path in paths.items()
+    }
+
+
+def _group_by(pattern: str, file_name: str) -> str:
+    match = re.search(pattern, file_name)
+    if match is None or not match.groups() or not match.group(1):
+        raise AnnotationError(
+            f"{file_name}: --group-pattern {pattern!r} finds no group in this name; put brackets around "
+            "the part that names slide or patient, for example '(P[0-9]+)_'"
+        )
+    return match.group(1)

@@ -1,0 +1,54 @@
+"""Paths written by others: read as relative to a folder, and never outside a root."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ctc_mm.errors import AnnotationError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def resolve_inside(root: Path, folder: Path, written: str) -> tuple[Path, str]:
+    """Find the file that ``written`` names, seen from ``folder``, and refuse what lies outside ``root``.
+
+    ``..`` is allowed as long as the path stays inside ``root``; backslashes count as slashes, since Labelme on
+    Windows writes them; symbolic links are followed before the check.
+
+    Returns:
+        The resolved path (it need not exist) and its POSIX form relative to the resolved ``root``.
+
+    Raises:
+        AnnotationError: an empty or absolute path, or one that leaves ``root``.
+    """
+    if not written.strip() or "\0" in written:
+        raise AnnotationError(f"the path {written!r} names no file; write the image's path relative to the label file")
+    posix = written.replace("\\", "/")
+    if PurePosixPath(posix).is_absolute() or PureWindowsPath(written).drive:
+        raise AnnotationError(
+            f"the path {written!r} is absolute; write it relative to the label file, so that the set can be moved"
+        )
+    root = root.resolve()
+    try:
+        path = (folder / posix).resolve()
+    except (OSError, RuntimeError) as error:
+        raise AnnotationError(f"the path {written!r} cannot be followed: {error}") from error
+    if path == root or not path.is_relative_to(root):
+        raise AnnotationError(
+            f"the path {written!r} leads out of the images' root {root}; if the image belongs to the set, give a folder "
+            "that holds it as the root (--images)"
+        )
+    return path, path.relative_to(root).as_posix()
+
+
+def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """List the files under ``folder`` with one of ``suffixes`` (any case), sorted, hidden ones left out.
+
+    Raises:
+        AnnotationError: ``folder`` is not a folder.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder} is not a folder; check the path")
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
+    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
