@@ -1,1 +1,47 @@
-"""functional of ctc_mm."""
+"""Pure functions of the evaluation, on NumPy arrays alone (no torch, nothing of OpenMMLab)."""
+
+from ctc_mm.evaluation.functional.boxes import pairwise_covered, pairwise_intersection, pairwise_iou
+from ctc_mm.evaluation.functional.curves import (
+    BestF1,
+    PRCurve,
+    average_precision,
+    best_f1,
+    coco_average_precision,
+    counts_at,
+    mean_defined,
+    pr_curve,
+)
+from ctc_mm.evaluation.functional.matching import match_class, match_image
+from ctc_mm.evaluation.functional.records import ClassMatches, Counts, ImageMatches, ImageRecord
+from ctc_mm.evaluation.functional.summary import (
+    ClassSummary,
+    DetectionSummary,
+    FalsePositivesOnBlanks,
+    false_positives_on_blanks,
+    summarise_detection,
+)
+
+__all__ = [
+    "BestF1",
+    "ClassMatches",
+    "ClassSummary",
+    "Counts",
+    "DetectionSummary",
+    "FalsePositivesOnBlanks",
+    "ImageMatches",
+    "ImageRecord",
+    "PRCurve",
+    "average_precision",
+    "best_f1",
+    "coco_average_precision",
+    "counts_at",
+    "false_positives_on_blanks",
+    "match_class",
+    "match_image",
+    "mean_defined",
+    "pairwise_covered",
+    "pairwise_intersection",
+    "pairwise_iou",
+    "pr_curve",
+    "summarise_detection",
+]

@@ -1,1 +1,5 @@
-"""metrics of ctc_mm."""
+"""Registered metrics: thin shells over ``ctc_mm.evaluation.functional``."""
+
+from ctc_mm.evaluation.metrics.ctc_det_metric import CTCDetMetric
+
+__all__ = ["CTCDetMetric"]
