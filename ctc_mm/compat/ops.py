@@ -44,9 +44,9 @@ def get_compiling_cuda_version() -> str:
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Greedy non-maximum suppression, as mmcv's ``csrc/pytorch/cpu/nms.cpp``.
 
-    Boxes are visited by falling score, equal scores by rising index (a stable sort). A box goes when its IoU with a
-    kept one is strictly above the threshold, in float32. A box without area has IoU 0 or 0/0 and is never removed
-    by a box of the same place, nor removes one.
+    A box goes when its IoU with a kept one is strictly above the threshold, in float32. Where both are without area
+    the IoU is 0/0 and both stay. Equal scores are visited by rising index; mmcv leaves their order to an unstable
+    sort, and agrees with this function in everything else.
 
     Args:
         boxes: (N, 4) float, x0 y0 x1 y1 in px; float64 is computed as such (the compiled op refuses it).
