@@ -19,6 +19,8 @@ from ctc_mm.structures import IGNORE_LABEL, BoxXYXY, CellBox, LabelledImage, Lab
 EMPTY_BOX = "box without area"
 OUTSIDE_BOX = "box outside the image"
 CLIPPED_BOX = "box clipped at the image's edge"
+SAME_BOX = "same label and box as an earlier object"
+NOT_LABELLED = "image without label file (never labelled)"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Field:
 
     Attributes:
         file_name: POSIX path relative to the images' root.
-        path: the file.
+        path: the image file.
+        source: the label file; where there is none, the image file.
         facts: what its pixels say.
         cells: cells and ignore regions inside the image.
     """
 
     file_name: str
     path: Path
+    source: Path
     facts: ImageFacts
     cells: tuple[CellBox, ...]
 
@@ -75,8 +79,12 @@ class SetOptions:
 
 
 def cells_of(marks: Iterable[Mark], size_wh: tuple[int, int], report: ConversionReport) -> tuple[CellBox, ...]:
-    """Clip marks to an image of ``size_wh``; drop and count those without area or outside of it."""
-    cells = []
+    """Clip marks to an image of ``size_wh``; drop and count those without area or outside of it.
+
+    Two marks with the same label and box are both kept, since only a person can say which one is a slip, and noted.
+    """
+    cells: list[CellBox] = []
+    seen: set[tuple[str, BoxXYXY]] = set()
     for mark in marks:
         x0, y0, x1, y1 = mark.box_xyxy
         box_xyxy = clip_box(mark.box_xyxy, size_wh)
@@ -85,6 +93,9 @@ def cells_of(marks: Iterable[Mark], size_wh: tuple[int, int], report: Conversion
         elif box_xyxy is None:
             report.skip(OUTSIDE_BOX, f"{mark.place}: {mark.name}")
         else:
+            if (mark.name, box_xyxy) in seen:
+                report.note(SAME_BOX, mark.place)
+            seen.add((mark.name, box_xyxy))
             polygons = mark.polygons_xy
             if box_xyxy != mark.box_xyxy:
                 report.note(CLIPPED_BOX, mark.place)
@@ -142,8 +153,10 @@ def assemble(
         other_facts: images of the same set that are not written now (other splits): they share the white level.
 
     Raises:
-        AnnotationError: a group pattern that does not match, or a white level below a pixel.
+        AnnotationError: an image named by two label files, a group pattern that does not match, or a white level below
+            a pixel.
     """
+    _require_distinct(fields)
     white_level = _deep_white_level(fields, options, other_facts)
     groups = _groups([field.file_name for field in fields], options.group_pattern)
     images = tuple(
@@ -161,9 +174,23 @@ def assemble(
     return LabelledSet(classes, images, {"converter": converter, "ctc_mm": __version__})
 
 
+def _require_distinct(fields: Sequence[Field]) -> None:
+    sources: dict[str, Path] = {}
+    for field in fields:
+        if field.file_name in sources:
+            raise AnnotationError(
+                f"{field.source}: names the image {field.file_name}, as {sources[field.file_name]} does; "
+                "keep one of the two label files"
+            )
+        sources[field.file_name] = field.source
+
+
 def _deep_white_level(fields: Sequence[Field], options: SetOptions, other_facts: Iterable[ImageFacts]) -> float | None:
     if options.white_level is None:
-        return common_white_level([*(field.facts for field in fields), *other_facts])
+        try:
+            return common_white_level([*(field.facts for field in fields), *other_facts])
+        except ValueError as error:
+            raise AnnotationError(f"{error}; say what is white with --white-level") from error
     for field in fields:
         if not field.facts.is_8_bit and field.facts.maximum > options.white_level:
             raise AnnotationError(

@@ -147,7 +147,7 @@ def _read_image(entry: JsonField, cells: tuple[CellBox, ...]) -> LabelledImage:
             file_name=entry.get("file_name").string(),
             size_wh=_read_size(entry),
             cells=cells,
-            group=str(entry.get("group").value) if entry.has("group") else "",
+            group=entry.get("group").name() if entry.has("group") else "",
             um_per_px=entry.get("um_per_px").number() if entry.has("um_per_px") else None,
             channel=entry.get("channel").string() if entry.has("channel") else None,
             white_level=entry.get("white_level").number() if entry.has("white_level") else None,

@@ -68,6 +68,10 @@ class JsonField:
             raise self._wrong("text that is not empty")
         return self.value
 
+    def name(self) -> str:
+        """Give text, or a whole number as text."""
+        return self.string() if isinstance(self.value, str) else str(self.integer())
+
     def number(self) -> float | int:
         """Give the value if it is a finite number; true and false are none."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not _is_finite(self.value):

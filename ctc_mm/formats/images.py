@@ -69,6 +69,4 @@ def common_white_level(facts: Iterable[ImageFacts]) -> int | None:
     for level in levels:
         if maximum <= level:
             return level
-    raise ValueError(
-        f"pixel values must be finite and at most {WHITE_LEVELS[-1]}. Received: {maximum}; rescale the set"
-    )
+    raise ValueError(f"pixel values must be finite and at most {WHITE_LEVELS[-1]}. Received: {maximum}")

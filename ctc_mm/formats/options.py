@@ -30,14 +30,14 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=usage(parse_label_map),
         metavar="FROM=TO,...",
-        help="classes of your labels, beside the built-in ones (ctc, CTCs, tumor, ... = CTC; wbc, leukocyte, ... = WBC);"
-        " a label mapped to __ignore__ becomes an ignore region",
+        help="classes of your labels, beside the built-in ones (ctc, CTCs, tumor, ... = CTC; wbc, leukocyte, ... = "
+        "WBC); a label mapped to __ignore__ becomes an ignore region",
     )
     parser.add_argument(
         "--classes",
         type=usage(parse_classes),
         metavar="A,B,...",
-        help="the classes in order (default: CTC,WBC, or those that --labels names); CTC alone trains a one-class model",
+        help="the classes in order (default: CTC,WBC, or those --labels names); CTC alone: a one-class set",
     )
     parser.add_argument(
         "--skip-unknown", action="store_true", help="leave out objects with an unknown label, counted (default: error)"

@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ctc_mm.errors import AnnotationError
 
+# Bytes in one file name, on every common file system.
+LONGEST_NAME = 255
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -29,14 +31,16 @@ def resolve_inside(root: Path, folder: Path, written: str) -> tuple[Path, str]:
             f"the path {written!r} is absolute; write it relative to the label file, so that the set can be moved"
         )
     root = root.resolve()
+    if any(len(part.encode()) > LONGEST_NAME for part in PurePosixPath(posix).parts):
+        raise AnnotationError(f"the path {posix[:40]!r}... has a name longer than {LONGEST_NAME} bytes")
     try:
         path = (folder / posix).resolve()
     except (OSError, RuntimeError) as error:
         raise AnnotationError(f"the path {written!r} cannot be followed: {error}") from error
     if path == root or not path.is_relative_to(root):
         raise AnnotationError(
-            f"the path {written!r} leads out of the images' root {root}; if the image belongs to the set, give a folder "
-            "that holds it as the root (--images)"
+            f"the path {written!r} leads out of the images' root {root}; if the image belongs to the set, give a "
+            "folder that holds it as the root (--images)"
         )
     return path, path.relative_to(root).as_posix()
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from ctc_mm.errors import AnnotationError, CTCError, ImageReadError
 from ctc_mm.structures import LabelledSet
 
 SHOWN_PLACES = 10
 SHOWN_PROBLEMS = 20
+
+T = TypeVar("T")
+R = TypeVar("R")
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+def no_progress(items: Sequence[T], description: str) -> Sequence[T]:
+    """Stand in for a progress bar where none is wanted."""
+    return items
 
 
 @dataclass
@@ -86,32 +95,31 @@ def _lines_of(places_by_reason: dict[str, list[str]]) -> Iterator[str]:
         yield f"  {reason}: {len(places)} ({shown}{more})"
 
 
-class ProblemList:
-    """Gathers the errors of many files, so that a user sees all of them after one run."""
+def gather(items: Sequence[T], work: Callable[[T], R], progress: Progress, description: str) -> list[R]:
+    """Do ``work`` on every item and give the results; errors are raised at the end, so that a user sees all of them.
 
-    def __init__(self) -> None:
-        self.errors: list[CTCError] = []
+    Args:
+        items: what to go through.
+        work: reads or checks one item.
+        progress: wraps the items, as ``ctc_mm.cli.progress`` does.
+        description: what is being done, for the progress bar.
 
-    @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keep an error about a label or image file for :meth:`raise_if_any`, and go on with the next file."""
+    Raises:
+        AnnotationError: several problems (listed), or a single one with a label file.
+        ImageReadError: a single one, with an image.
+    """
+    results: list[R] = []
+    errors: list[CTCError] = []
+    for item in progress(items, description):
         try:
-            yield
+            results.append(work(item))
         except (AnnotationError, ImageReadError) as error:
-            self.errors.append(error)
-
-    def raise_if_any(self) -> None:
-        """Raise what was gathered: a single error as it is, several as one that lists them.
-
-        Raises:
-            AnnotationError: several problems, or a single one with a label file.
-            ImageReadError: a single one with an image.
-        """
-        if not self.errors:
-            return
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        lines = [f"- {error}" for error in self.errors[:SHOWN_PROBLEMS]]
-        if len(self.errors) > SHOWN_PROBLEMS:
-            lines.append(f"- and {len(self.errors) - SHOWN_PROBLEMS} more")
-        raise AnnotationError(f"{len(self.errors)} problems, nothing written:\n" + "\n".join(lines))
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        lines = [f"- {error}" for error in errors[:SHOWN_PROBLEMS]]
+        if len(errors) > SHOWN_PROBLEMS:
+            lines.append(f"- and {len(errors) - SHOWN_PROBLEMS} more")
+        raise AnnotationError(f"{len(errors)} problems, no label file written:\n" + "\n".join(lines))
+    return results

@@ -6,7 +6,7 @@ VOC pixels are counted from 1 and both ends belong to the box: ``x = xmin - 1``,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,20 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ctc_mm.errors import AnnotationError
-from ctc_mm.formats.assemble import EMPTY_BOX, Field, Mark, SetOptions, assemble, cells_of, require_same_size
+from ctc_mm.formats.assemble import (
+    EMPTY_BOX,
+    NOT_LABELLED,
+    Field,
+    Mark,
+    SetOptions,
+    assemble,
+    cells_of,
+    require_same_size,
+)
 from ctc_mm.formats.images import ImageFacts, image_facts
 from ctc_mm.formats.labels import LabelRules
 from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, resolve_inside
-from ctc_mm.formats.report import ConversionReport, ProblemList
+from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progress
 from ctc_mm.structures import BoxXYXY, LabelledSet
 
 if TYPE_CHECKING:
@@ -28,8 +37,6 @@ if TYPE_CHECKING:
 
 DIFFICULT = "`difficult` object written as ignore region"
 BY_XML_NAME = "image found by the XML file's name, not by its <filename>"
-
-Progress = Callable[[Iterable[Path], str], Iterable[Path]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def convert_voc(
     rules: LabelRules,
     options: SetOptions,
     split: Path | None = None,
-    progress: Progress = lambda paths, _: paths,
+    progress: Progress = no_progress,
 ) -> tuple[LabelledSet, ConversionReport]:
     """Convert a folder of VOC files, or the part of it that a split names.
 
@@ -136,31 +143,21 @@ def convert_voc(
         ImageReadError: an image that cannot be decoded.
     """
     report = ConversionReport()
-    problems = ProblemList()
-    files: list[VocFile] = []
     paths = files_under(xml_dir, (".xml",))
     if not paths:
         raise AnnotationError(f"{xml_dir}: no XML file in this folder; give the folder of the VOC annotations")
-    for path in progress(paths, "reading labels"):
-        with problems.collect():
-            files.append(read_voc(path))
-    problems.raise_if_any()
+    files = gather(paths, read_voc, progress, "reading labels")
     wanted = files if split is None else _of_split(files, xml_dir, split)
     lenient = replace(rules, skip_unknown=True)
     seen = {lenient.class_of(item.label, item.place) for file in files for item in file.objects} - {None}
     classes = rules.class_order(seen)
-
-    fields: dict[str, Field] = {}
-    by_path = {file.path: file for file in wanted}
-    for path in progress(list(by_path), "checking images"):
-        with problems.collect():
-            field = _read_field(by_path[path], images_root, rules, report)
-            if field.file_name in fields:
-                raise AnnotationError(f"{path}: names the image {field.file_name}, as another XML file does; keep one")
-            fields[field.file_name] = field
-    problems.raise_if_any()
-    others = _other_facts(files, wanted, images_root, fields.values())
-    labelled = assemble("voc_to_coco", classes, list(fields.values()), options, others)
+    fields = gather(wanted, lambda file: _read_field(file, images_root, rules, report), progress, "checking images")
+    if split is None:
+        present = {path.resolve() for path in files_under(images_root, IMAGE_SUFFIXES)}
+        for path in sorted(present - {field.path for field in fields}):
+            report.skip(NOT_LABELLED, str(path))
+    others = _other_facts(files, wanted, images_root, fields)
+    labelled = assemble("voc_to_coco", classes, fields, options, others)
     report.count(labelled)
     return labelled, report
 
@@ -185,7 +182,7 @@ def _read_field(file: VocFile, images_root: Path, rules: LabelRules, report: Con
             if item.difficult:
                 report.note(DIFFICULT, item.place)
             marks.append(Mark(item.place, name, item.box_xyxy, is_ignore=item.difficult))
-    return Field(file_name, image, facts, cells_of(marks, facts.size_wh, report))
+    return Field(file_name, image, file.path, facts, cells_of(marks, facts.size_wh, report))
 
 
 def _find_image(file: VocFile, images_root: Path) -> tuple[Path, str]:
