@@ -1,1 +1,5 @@
-"""engine of ctc_mm."""
+"""Engine: importing this package registers every hook."""
+
+from ctc_mm.engine import hooks
+
+__all__ = ["hooks"]

@@ -47,11 +47,31 @@ SCHEMES = (
 )
 
 
+class _SavedHistory(HistoryBuffer):
+    """A logged scalar as a file may give it: numbers only; MMEngine's own lets a file replace the class's functions."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__class__ = HistoryBuffer
+        self.max_length = int(state["max_length"])
+        self._log_history = np.asarray(state["_log_history"])
+        self._count_history = np.asarray(state["_count_history"])
+        self._set_default_statistics()
+
+
+def _history_statistic(owner: Any, name: str) -> Callable:
+    """Stand for ``getattr`` in a file: ``HistoryBuffer`` saves its four statistics as attributes of the class."""
+    if owner is not _SavedHistory or name not in ("min", "max", "current", "mean"):
+        raise pickle.UnpicklingError(f"Unsupported getattr of {name!r} on {owner!r}")
+    return getattr(HistoryBuffer, name)
+
+
 def _safe_globals() -> list[Any]:
     """What MMEngine's own checkpoints hold beside tensors: logged scalars as NumPy numbers in ``HistoryBuffer``."""
     core = np._core if hasattr(np, "_core") else np.core
     number_codes = "?bBhHiIlLqQefd"
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *{type(np.dtype(code)) for code in number_codes}]
+    allowed: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in number_codes}]
+    allowed.append((_SavedHistory, f"{HistoryBuffer.__module__}.{HistoryBuffer.__qualname__}"))
+    allowed.append((_history_statistic, "builtins.getattr"))
     for function in (core.multiarray._reconstruct, core.multiarray.scalar):
         # NumPy 1 and 2 write different module names; a file of either must load under the other.
         allowed += [(function, f"numpy{part}.multiarray.{function.__name__}") for part in (".core", "._core")]

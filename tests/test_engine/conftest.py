@@ -1,0 +1,27 @@
+"""The checkpoint policy of one test does not reach the next."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from ctc_mm.engine.checkpoint import FORCE_PICKLE, FORCE_WEIGHTS_ONLY
+
+sys.path.insert(0, str(Path(__file__).parent))  # tiny_training, also in spawned processes
+
+
+@pytest.fixture(autouse=True)
+def checkpoint_policy_restored(tmp_path):
+    schemes, hub = dict(CheckpointLoader._schemes), torch.hub.get_dir()
+    variables = {name: os.environ.get(name) for name in (FORCE_WEIGHTS_ONLY, FORCE_PICKLE)}
+    torch.hub.set_dir(str(tmp_path / "hub"))
+    yield
+    CheckpointLoader._schemes = schemes
+    torch.hub.set_dir(hub)
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
