@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 TRACEBACK_VARIABLE = "CTC_MM_TRACEBACK"
@@ -43,3 +45,40 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
     from rich.progress import track
 
     yield from track(items, description=description, total=total, console=Console(stderr=True))
+
+
+class CfgOptions(argparse.Action):
+    """``--cfg-options a.b=1 c="['x', 'y']"``: dotted keys to Python values; what is no literal stays text."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Collect the pairs in a dict."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values:
+            key, equals, text = pair.partition("=")
+            if not equals or not key:
+                parser.error(f"{option} takes KEY=VALUE pairs; received {pair!r}")
+            try:
+                options[key] = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                options[key] = {"true": True, "false": False}.get(text, text)
+        setattr(namespace, self.dest, options)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command on a config takes: the config, ``--cfg-options`` and ``--trust-checkpoint``."""
+    parser.add_argument("config", help="config file, such as configs/ssd_cbam_vgg16_ctc.py")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=CfgOptions,
+        default={},
+        metavar="KEY=VALUE",
+        help="change values of the config, such as data_root=data/mine/ train_cfg.max_epochs=20",
+    )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load weights by pickle, which can run code hidden in the file; only for files whose maker you trust",
+    )

@@ -19,5 +19,5 @@ MODELS = Registry("model", parent=MMENGINE_MODELS, scope="ctc_mm", locations=["c
 WEIGHT_INITIALIZERS = Registry(
     "weight initializer", parent=MMENGINE_WEIGHT_INITIALIZERS, scope="ctc_mm", locations=["ctc_mm.models"]
 )
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="ctc_mm", locations=["ctc_mm.engine"])
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="ctc_mm", locations=["ctc_mm.engine.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="ctc_mm", locations=["ctc_mm.evaluation.metrics"])

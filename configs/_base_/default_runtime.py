@@ -11,6 +11,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='ctc/mAP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 custom_hooks = [
+    dict(type='ctc_mm.ProgressHook'),
     dict(type='NumClassCheckHook'),
     dict(type='CheckInvalidLossHook', interval=50),
     dict(type='ctc_mm.OperatingPointHook'),

@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='ctc_mm.LoadMicroscopyImage'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='MinIoURandomCrop', min_ious=(0.3, 0.5, 0.7, 0.9), min_crop_size=0.5),
-    dict(type='Resize', scale=({{_base_.input_size}}, {{_base_.input_size}}), keep_ratio=False),
+    dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),
     # A cell has no upright: both flips are true to it.
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(
@@ -22,7 +22,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='ctc_mm.LoadMicroscopyImage'),
-    dict(type='Resize', scale=({{_base_.input_size}}, {{_base_.input_size}}), keep_ratio=False),
+    dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),
     # After Resize: the metric compares in the pixels of the original image.
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
@@ -33,4 +33,4 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-model = dict(bbox_head=dict(num_classes={{_base_.num_classes}}))
+model = dict(bbox_head=dict(num_classes=_base_.num_classes))

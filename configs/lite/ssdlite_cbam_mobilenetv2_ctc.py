@@ -4,12 +4,12 @@ _base_ = './ssdlite_mobilenetv2_ctc.py'
 
 model = dict(
     neck=[
-        {{_base_.model.neck}},
-        dict(type='ctc_mm.CBAMNeck', in_channels={{_base_.levels}}),
+        _base_.model.neck,
+        dict(type='ctc_mm.CBAMNeck', in_channels=_base_.levels),
         dict(
             type='ctc_mm.TransposedConvFusionNeck',
-            in_channels={{_base_.levels}},
+            in_channels=_base_.levels,
             deconv_channels=(32, 64, 128),
-            norm_cfg={{_base_.norm}}),
+            norm_cfg=_base_.norm),
     ],
     train_cfg=dict(neg_pos_ratio=1.2))

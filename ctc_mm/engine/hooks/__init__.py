@@ -2,5 +2,14 @@
 
 from ctc_mm.engine.hooks.early_stopping_hook import DelayedEarlyStoppingHook
 from ctc_mm.engine.hooks.freeze_backbone_hook import FreezeBackboneHook
+from ctc_mm.engine.hooks.grad_cam_hook import GradCAMHook
+from ctc_mm.engine.hooks.operating_point_hook import OperatingPointHook
+from ctc_mm.engine.hooks.progress_hook import ProgressHook
 
-__all__ = ["DelayedEarlyStoppingHook", "FreezeBackboneHook"]
+__all__ = [
+    "DelayedEarlyStoppingHook",
+    "FreezeBackboneHook",
+    "GradCAMHook",
+    "OperatingPointHook",
+    "ProgressHook",
+]

@@ -1,0 +1,5 @@
+"""Ablation (paper, Table 2): SSD with CBAM on the first four levels."""
+
+_base_ = './ssd.py'
+
+model = dict(neck=[_base_.model.neck, dict(type='ctc_mm.CBAMNeck', in_channels=_base_.levels)])

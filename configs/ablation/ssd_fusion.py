@@ -1,0 +1,5 @@
+"""Ablation (paper, Table 2): SSD with feature fusion of the first three levels."""
+
+_base_ = './ssd.py'
+
+model = dict(neck=[_base_.model.neck, dict(type='ctc_mm.TransposedConvFusionNeck', in_channels=_base_.levels)])

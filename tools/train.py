@@ -1,0 +1,47 @@
+"""Train a model of a config.
+
+example: python tools/train.py configs/ssd_cbam_vgg16_ctc.py --cfg-options data_root=data/ctc/
+"""
+
+import argparse
+import sys
+
+from ctc_mm.cli import add_config_options, run_cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_config_options(parser)
+    parser.add_argument("--work-dir", help="where logs and weights go (default: work_dirs/<config name>)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the work dir")
+    parser.add_argument("--from-scratch", action="store_true", help="random weights: no pretrained backbone, no freeze")
+    parser.add_argument("--amp", action="store_true", help="mixed precision (GPU)")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Merge the command line into the config and train."""
+    args = parse_args(argv)
+    from mmengine.runner import Runner
+
+    from ctc_mm.engine.checkpoint import use_safe_checkpoints
+    from ctc_mm.engine.pretrained import require_pretrained_weights, train_from_scratch
+    from ctc_mm.engine.setup import load_config, register_all_modules
+
+    use_safe_checkpoints(args.trust_checkpoint)
+    register_all_modules()
+    config = load_config(args.config, args.cfg_options, args.work_dir)
+    config.launcher, config.resume = args.launcher, args.resume or config.get("resume", False)
+    if args.amp:
+        config.optim_wrapper.type, config.optim_wrapper.loss_scale = "AmpOptimWrapper", "dynamic"
+    if args.from_scratch:
+        config = train_from_scratch(config)
+    require_pretrained_weights(config.model, args.trust_checkpoint)
+    Runner.from_cfg(config).train()
+    print(f"weights and log: {config.work_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))
