@@ -14,6 +14,10 @@ from ctc_mm.errors import ConfigError
 from ctc_mm.models.dense_heads.hard_negatives import mine_over_batch, mine_per_image
 from ctc_mm.registry import MODELS
 
+KNOWN_TRAIN_KEYS = {
+    *("assigner", "sampler", "allowed_border", "pos_weight", "debug", "smoothl1_beta"),  # MMDetection's
+    *("neg_pos_ratio", "mining", "blank_negatives", "ignore_iof_thr"),
+}
 MINERS = {"batch": mine_over_batch, "image": mine_per_image}
 
 
@@ -48,6 +52,9 @@ class CTCSSDHead(SSDHead):
             self._read_train_cfg(self.train_cfg)
 
     def _read_train_cfg(self, train_cfg: dict) -> None:
+        unknown = sorted(set(train_cfg) - KNOWN_TRAIN_KEYS)
+        if unknown:
+            raise ConfigError(f"train_cfg of CTCSSDHead: unknown keys {unknown}; known: {sorted(KNOWN_TRAIN_KEYS)}.")
         self.neg_pos_ratio = float(train_cfg.get("neg_pos_ratio", 1.2))
         self.blank_negatives = int(train_cfg.get("blank_negatives", 100))
         self.ignore_iof_thr = float(train_cfg.get("ignore_iof_thr", 0.5))
