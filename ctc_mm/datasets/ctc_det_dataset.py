@@ -103,6 +103,10 @@ class CTCDetDataset(CocoDataset):
         ]
         if missing:
             raise AnnotationError(f"{path}: not COCO JSON, the lists {missing} are missing. Convert the labels again.")
+        if not content["images"]:
+            raise AnnotationError(
+                f"{path}: it names no image. Convert the labels again; the report says what was kept."
+            )
         return content
 
     def _check_classes(self, categories: list[dict]) -> None:

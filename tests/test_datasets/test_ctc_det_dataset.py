@@ -1,0 +1,156 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from ctc_mm.errors import AnnotationError, ConfigError, ImageReadError
+from ctc_mm.imaging.io import write_png
+from ctc_mm.registry import DATASETS
+
+CATEGORIES = [dict(id=1, name="CTC"), dict(id=2, name="WBC")]
+
+
+def annotation(number, image_id, bbox, category_id=1, **extra):
+    return (
+        dict(id=number, image_id=image_id, category_id=category_id, bbox=bbox, area=bbox[2] * bbox[3], iscrowd=0)
+        | extra
+    )
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Three images of 40 x 30 px: two cells and an ignore region, one cell, none."""
+    for name in "abc":
+        write_png(tmp_path / "images" / f"{name}.png", np.full((30, 40, 3), 90, np.uint8))
+    return dict(
+        images=[
+            dict(id=i, file_name=f"{name}.png", width=40, height=30, um_per_px=0.5, channel="brightfield", group=name)
+            for i, name in enumerate("abc")
+        ],
+        annotations=[
+            annotation(1, 0, [2, 3, 10, 12]),
+            annotation(2, 0, [20, 5, 8, 8], category_id=2),
+            annotation(3, 0, [30, 20, 10, 10], iscrowd=1),
+            annotation(4, 1, [0, 0, 9, 9], category_id=2),
+        ],
+        categories=CATEGORIES,
+    )
+
+
+def build(tmp_path, coco, **kwargs):
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    return DATASETS.build(
+        dict(type="ctc_mm.CTCDetDataset", data_root=str(tmp_path), ann_file="a.json",
+             data_prefix=dict(img="images/"), pipeline=[]) | kwargs
+    )  # fmt: skip
+
+
+def test_file_without_images_is_refused(tmp_path, coco):
+    with pytest.raises(AnnotationError, match=r"a\.json: it names no image"):
+        build(tmp_path, coco | dict(images=[], annotations=[]))
+
+
+def test_labels_boxes_and_ignore_flags(tmp_path, coco):
+    info = build(tmp_path, coco)[0]
+    assert [(i["bbox"], i["bbox_label"], i["ignore_flag"]) for i in info["instances"]] == [
+        ([2, 3, 12, 15], 0, 0),
+        ([20, 5, 28, 13], 1, 0),
+        ([30, 20, 40, 30], 0, 1),
+    ]
+    assert info["um_per_px"] == 0.5
+    assert info["group"] == "a"
+
+
+@pytest.mark.parametrize("test_mode", [False, True], ids=["training", "test"])
+def test_image_without_cells_stays(tmp_path, coco, test_mode):
+    dataset = build(tmp_path, coco, test_mode=test_mode)
+    assert len(dataset) == 3
+    assert dataset.get_data_info(2)["instances"] == []
+
+
+def test_metainfo_remembers_the_images(tmp_path, coco):
+    metainfo = build(tmp_path, coco).metainfo
+    assert metainfo["classes"] == ("CTC", "WBC")
+    assert metainfo["target"] == "CTC"
+    assert metainfo["um_per_px"] == 0.5
+    assert metainfo["channel"] == "brightfield"
+    assert "white_level" not in metainfo
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [((0.5, 0.52, 0.54), 0.52), ((0.5, 0.5, 0.9), None), ((0.5, None, None), 0.5)],
+    ids=["within_10_percent", "too_far_apart", "partly_known"],
+)
+def test_pixel_size_of_several_images(tmp_path, coco, sizes, expected):
+    for image, size in zip(coco["images"], sizes, strict=True):
+        image["um_per_px"] = size
+        if size is None:
+            del image["um_per_px"]
+    assert build(tmp_path, coco).metainfo.get("um_per_px") == expected
+
+
+def test_what_cannot_be_used_is_counted_by_reason(tmp_path, coco):
+    coco["annotations"] += [
+        annotation(5, 1, [5, 5, 0, 9]),
+        annotation(6, 1, [5, 5, 9, 0.5]),
+        annotation(7, 1, [60, 5, 9, 9]),
+        annotation(8, 1, [-20, 5, 9, 9]),
+        annotation(9, 1, [5, 5, 9, 9], ignore=True),
+    ]
+    dataset = build(tmp_path, coco)
+    assert dataset.dropped == {"box under 1 px": 2, "box outside the image": 2, "box marked `ignore`": 1}
+    kept = sum(len(dataset.get_data_info(i)["instances"]) for i in range(3))
+    assert kept + dataset.dropped.total() == len(coco["annotations"])
+
+
+def test_filtered_images_are_counted(tmp_path, coco):
+    dataset = build(tmp_path, coco, filter_cfg=dict(filter_empty_gt=True))
+    assert len(dataset) == 2
+    assert dataset.dropped["image left out by filter_cfg"] == 1
+
+
+@pytest.mark.parametrize("names", [["WBC", "CTC"], ["CTC"], ["CTC", "WBC", "RBC"], ["ctc", "wbc"]], ids="-".join)
+def test_other_classes_than_configured_are_refused(tmp_path, coco, names):
+    """CocoDataset would take labels in the file's order and names in the config's."""
+    coco["categories"] = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
+    with pytest.raises(AnnotationError, match=r"a\.json.*categories are .*metainfo\.classes are \['CTC', 'WBC'\]"):
+        build(tmp_path, coco)
+
+
+def test_one_class_and_named_target(tmp_path, coco):
+    one = copy.deepcopy(coco) | dict(categories=CATEGORIES[:1])
+    one["annotations"] = [a for a in one["annotations"] if a["category_id"] == 1]
+    assert build(tmp_path, one, metainfo=dict(classes=("CTC",))).metainfo["target"] == "CTC"
+    assert build(tmp_path, coco, metainfo=dict(classes=("CTC", "WBC"), target="WBC")).metainfo["target"] == "WBC"
+    with pytest.raises(ConfigError, match="target='RBC' is not one of"):
+        build(tmp_path, coco, metainfo=dict(classes=("CTC", "WBC"), target="RBC"))
+
+
+def test_missing_images_are_all_counted_before_training(tmp_path, coco):
+    (tmp_path / "images" / "b.png").unlink()
+    (tmp_path / "images" / "c.png").unlink()
+    with pytest.raises(ImageReadError, match=r"2 of 3 images are not on disk.*b\.png.*c\.png.*data_prefix\.img"):
+        build(tmp_path, coco)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", r"not COCO JSON.*\['images', 'annotations', 'categories'\]"),
+        ('{"images": [], "annotations": {}, "categories": []}', r"\['annotations'\]"),
+    ],
+    ids=["truncated", "list", "wrong_type"],
+)
+def test_bad_file_is_named(tmp_path, coco, text, message):
+    dataset = build(tmp_path, coco, lazy_init=True)
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"a\.json.*" + message):
+        dataset.full_init()
+
+
+def test_missing_file_says_how_to_make_it(tmp_path, coco):
+    with pytest.raises(AnnotationError, match=r"nowhere\.json: no such annotation file.*labelme_to_coco"):
+        build(tmp_path, coco, ann_file="nowhere.json")
