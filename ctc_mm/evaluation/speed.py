@@ -112,29 +112,29 @@ def _timing(seconds: Sequence[float]) -> Timing:
 
 @torch.no_grad()
 def _measure(
-    model: nn.Module, load: Callable[[str], dict], paths: Sequence[str], warmup: int, repeats: int
+    model: nn.Module, load: Callable[[dict], dict], images: Sequence[dict], warmup: int, repeats: int
 ) -> tuple[list[float], list[float], tuple[int, ...]]:
     device = next(model.parameters()).device
 
-    def file_to_boxes(path: str) -> list:
-        return [sample.pred_instances.cpu() for sample in model.test_step(load(path))]
+    def file_to_boxes(image: dict) -> list:
+        return [sample.pred_instances.cpu() for sample in model.test_step(load(image))]
 
     for _ in range(warmup):
-        file_to_boxes(paths[0])
+        file_to_boxes(images[0])
     alone, whole = [], []
-    for path in paths:
-        batch = model.data_preprocessor(load(path), False)
+    for image in images:
+        batch = model.data_preprocessor(load(image), False)
         for _ in range(repeats):
+            # In turns, so that a machine that slows down slows both.
             alone.append(_seconds(lambda batch=batch: model(**batch, mode="predict"), device))
-        for _ in range(repeats):
-            whole.append(_seconds(lambda path=path: file_to_boxes(path), device))
+            whole.append(_seconds(lambda image=image: file_to_boxes(image), device))
     return alone, whole, tuple(batch["inputs"].shape[1:])
 
 
 def measure_speed(
     model: nn.Module,
     pipeline: Sequence[Mapping[str, Any] | Callable],
-    image_paths: Sequence[str | Path],
+    images: Sequence[str | Path | Mapping[str, Any]],
     warmup: int = 5,
     repeats: int = 3,
 ) -> SpeedReport:
@@ -145,25 +145,29 @@ def measure_speed(
     Args:
         model: a detector of MMDetection, on the device to measure.
         pipeline: its test pipeline (config); steps that load annotations are left out.
-        image_paths: images to run on, each ``repeats`` times.
+        images: files to run on, each ``repeats`` times; a dict with ``img_path`` passes on what else the pipeline
+            wants (such as ``white_level`` for 12-bit data).
         warmup: runs on the first image before the clock counts.
         repeats: runs per image.
 
     Raises:
         ValueError: no image, ``repeats`` below 1 or ``warmup`` below 0.
     """
-    paths = [str(path) for path in image_paths]
-    if not paths or repeats < 1 or warmup < 0:
+    starts = [
+        {"img_id": index, **(image if isinstance(image, Mapping) else {"img_path": str(image)})}
+        for index, image in enumerate(images)
+    ]
+    if not starts or repeats < 1 or warmup < 0:
         raise ValueError(
             "measuring speed needs at least one image, `repeats` >= 1 and `warmup` >= 0. "
-            f"Received: {len(paths)} images, repeats={repeats}, warmup={warmup}"
+            f"Received: {len(starts)} images, repeats={repeats}, warmup={warmup}"
         )
     steps = inference_pipeline(pipeline)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         alone, whole, input_chw = _measure(
-            model, lambda path: pseudo_collate([steps({"img_path": path, "img_id": 0})]), paths, warmup, repeats
+            model, lambda image: pseudo_collate([steps(dict(image))]), starts, warmup, repeats
         )
     finally:
         for module, mode in modes:  # one by one: a frozen part may be in another mode than the rest
@@ -175,7 +179,7 @@ def measure_speed(
         threads=torch.get_num_threads(),
         torch_version=torch.__version__,
         input_chw=input_chw,
-        n_images=len(paths),
+        n_images=len(starts),
         warmup=warmup,
         repeats=repeats,
     )
