@@ -13,7 +13,9 @@ def test_an_image_without_cells_has_an_empty_box_array():
 
 
 def test_ignore_regions_are_boxes_but_not_cells():
-    image = LabelledImage("a.png", (10, 10), (CellBox((0, 0, 2, 2), "CTC"), CellBox((1, 1, 3, 4), None, is_ignore=True)))
+    image = LabelledImage(
+        "a.png", (10, 10), (CellBox((0, 0, 2, 2), "CTC"), CellBox((1, 1, 3, 4), None, is_ignore=True))
+    )
     assert image.num_cells == 1
     np.testing.assert_array_equal(image.boxes_xyxy, [[0, 0, 2, 2], [1, 1, 3, 4]])
 

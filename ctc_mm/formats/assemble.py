@@ -19,6 +19,8 @@ from ctc_mm.structures import IGNORE_LABEL, BoxXYXY, CellBox, LabelledImage, Lab
 EMPTY_BOX = "box without area"
 OUTSIDE_BOX = "box outside the image"
 CLIPPED_BOX = "box clipped at the image's edge"
+# Files keep a thousandth of a pixel: what is thinner than this has no area that could be written.
+THINNEST_PX = 0.01
 SAME_BOX = "same label and box as an earlier object"
 NOT_LABELLED = "image without label file (never labelled)"
 
@@ -86,11 +88,10 @@ def cells_of(marks: Iterable[Mark], size_wh: tuple[int, int], report: Conversion
     cells: list[CellBox] = []
     seen: set[tuple[str, BoxXYXY]] = set()
     for mark in marks:
-        x0, y0, x1, y1 = mark.box_xyxy
         box_xyxy = clip_box(mark.box_xyxy, size_wh)
-        if x1 <= x0 or y1 <= y0:
+        if _is_thin(mark.box_xyxy):
             report.skip(EMPTY_BOX, f"{mark.place}: {mark.name}")
-        elif box_xyxy is None:
+        elif box_xyxy is None or _is_thin(box_xyxy):
             report.skip(OUTSIDE_BOX, f"{mark.place}: {mark.name}")
         else:
             if (mark.name, box_xyxy) in seen:
@@ -111,6 +112,11 @@ def clip_box(box_xyxy: BoxXYXY, size_wh: tuple[int, int]) -> BoxXYXY | None:
     x0, x1 = (min(max(float(value), 0.0), float(width)) for value in (box_xyxy[0], box_xyxy[2]))
     y0, y1 = (min(max(float(value), 0.0), float(height)) for value in (box_xyxy[1], box_xyxy[3]))
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _is_thin(box_xyxy: BoxXYXY) -> bool:
+    x0, y0, x1, y1 = box_xyxy
+    return min(x1 - x0, y1 - y0) < THINNEST_PX
 
 
 def clamp_polygon(polygon_xy: PolygonXY, size_wh: tuple[int, int]) -> PolygonXY:

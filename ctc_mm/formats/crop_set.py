@@ -196,10 +196,8 @@ class _Cutter:
             if not cell.is_ignore:
                 self.report.skip(CUT_CELL, f"{name}: {cell.label}")
             is_thin = min(box[2] - box[0], box[3] - box[1]) < THINNEST_REST_PX
-            if cell.is_ignore:
-                kept.append((index, CellBox(box, cell.label, is_ignore=True)))
-            elif self.options.cut_cells == "ignore" and not is_thin:
-                kept.append((index, CellBox(box, None, is_ignore=True)))
+            if not is_thin and (cell.is_ignore or self.options.cut_cells == "ignore"):
+                kept.append((index, CellBox(box, cell.label if cell.is_ignore else None, is_ignore=True)))
         return tuple(cell for _, cell in sorted(kept, key=lambda entry: entry[0]))
 
 

@@ -146,24 +146,25 @@ def convert_voc(
     paths = files_under(xml_dir, (".xml",))
     if not paths:
         raise AnnotationError(f"{xml_dir}: no XML file in this folder; give the folder of the VOC annotations")
+    folders = (xml_dir, images_root)
     files = gather(paths, read_voc, progress, "reading labels")
     wanted = files if split is None else _of_split(files, xml_dir, split)
     lenient = replace(rules, skip_unknown=True)
     seen = {lenient.class_of(item.label, item.place) for file in files for item in file.objects} - {None}
     classes = rules.class_order(seen)
-    fields = gather(wanted, lambda file: _read_field(file, images_root, rules, report), progress, "checking images")
+    fields = gather(wanted, lambda file: _read_field(file, folders, rules, report), progress, "checking images")
     if split is None:
         present = {path.resolve() for path in files_under(images_root, IMAGE_SUFFIXES)}
         for path in sorted(present - {field.path for field in fields}):
             report.skip(NOT_LABELLED, str(path))
-    others = _other_facts(files, wanted, images_root, fields)
+    others = _other_facts(files, wanted, folders, fields)
     labelled = assemble("voc_to_coco", classes, fields, options, others)
     report.count(labelled)
     return labelled, report
 
 
-def _read_field(file: VocFile, images_root: Path, rules: LabelRules, report: ConversionReport) -> Field:
-    image, file_name = _find_image(file, images_root)
+def _read_field(file: VocFile, folders: tuple[Path, Path], rules: LabelRules, report: ConversionReport) -> Field:
+    image, file_name = _find_image(file, folders)
     if file.file_name is None or Path(file.file_name).name != image.name:
         report.note(BY_XML_NAME, str(file.path))
     facts = image_facts(image)
@@ -185,21 +186,27 @@ def _read_field(file: VocFile, images_root: Path, rules: LabelRules, report: Con
     return Field(file_name, image, file.path, facts, cells_of(marks, facts.size_wh, report))
 
 
-def _find_image(file: VocFile, images_root: Path) -> tuple[Path, str]:
-    """Find the image a file names, or else the only one that bears the XML file's name."""
+def _find_image(file: VocFile, folders: tuple[Path, Path]) -> tuple[Path, str]:
+    """Find the image a file names, or else the only one that bears the XML file's name.
+
+    Of a set in subfolders the images are looked for in the same subfolder first.
+    """
+    xml_dir, images_root = folders
+    beside = images_root / file.path.parent.relative_to(xml_dir)
     if file.file_name is not None:
-        try:
-            image, relative = resolve_inside(images_root, images_root, file.file_name)
-        except AnnotationError as error:
-            raise AnnotationError(f"{file.path}: filename: {error}") from error
-        if image.is_file():
-            return image, relative
-    twins = [images_root / (file.path.stem + suffix) for suffix in IMAGE_SUFFIXES]
+        for start in dict.fromkeys((beside, images_root)):
+            try:
+                image, relative = resolve_inside(images_root, start, file.file_name)
+            except AnnotationError as error:
+                raise AnnotationError(f"{file.path}: filename: {error}") from error
+            if image.is_file():
+                return image, relative
+    twins = [beside / (file.path.stem + suffix) for suffix in IMAGE_SUFFIXES]
     twins = [twin for twin in twins if twin.is_file()]
     if len(twins) == 1:
-        return resolve_inside(images_root, images_root, twins[0].name)
+        return resolve_inside(images_root, beside, twins[0].name)
     raise AnnotationError(
-        f"{file.path}: filename: no image {file.file_name!r} in {images_root}, and {len(twins)} images there are named "
+        f"{file.path}: filename: no image {file.file_name!r} in {beside}, and {len(twins)} images there are named "
         f"{file.path.stem}; put the image there or correct <filename>"
     )
 
@@ -217,13 +224,13 @@ def _of_split(files: list[VocFile], xml_dir: Path, split: Path) -> list[VocFile]
 
 
 def _other_facts(
-    files: list[VocFile], wanted: list[VocFile], images_root: Path, fields: Iterable[Field]
+    files: list[VocFile], wanted: list[VocFile], folders: tuple[Path, Path], fields: Iterable[Field]
 ) -> list[ImageFacts]:
     """Facts of the images outside the split, needed only where the split has images deeper than 8 bits."""
     if all(field.facts.is_8_bit for field in fields):
         return []
     chosen = {file.path for file in wanted}
-    images = [_find_image(file, images_root)[0] for file in files if file.path not in chosen]
+    images = [_find_image(file, folders)[0] for file in files if file.path not in chosen]
     return [image_facts(image) for image in images]
 
 

@@ -51,6 +51,13 @@ def test_marks_become_cells_and_every_loss_is_counted():
     assert report.notes["same label and box as an earlier object"] == ["p6"]
 
 
+def test_slivers_have_no_area_that_could_be_written():
+    report = ConversionReport()
+    marks = [Mark("p0", "CTC", (1, 1, 1.0001, 4)), Mark("p1", "CTC", (-5, 1, 0.0001, 4))]
+    assert cells_of(marks, (20, 10), report) == ()
+    assert report.skipped_counts == {"box without area": 1, "box outside the image": 1}
+
+
 def test_another_size_is_refused_with_both_sizes():
     facts = ImageFacts((20, 10), "uint8", 0.0)
     require_same_size("a.json", (20, 10), facts, Path("a.png"))

@@ -116,7 +116,10 @@ def _image(**changes):
     ("changes", "message"),
     [
         ({"categories": []}, "categories: must list at least one"),
-        ({"categories": [{"id": 5, "name": "A"}, {"id": 5, "name": "B"}]}, r"categories\[1\]: category 5 'B' is there twice"),
+        (
+            {"categories": [{"id": 5, "name": "A"}, {"id": 5, "name": "B"}]},
+            r"categories\[1\]: category 5 'B' is there twice",
+        ),
         ({"categories": [{"id": 5, "name": "A"}, {"id": 6, "name": "A"}]}, "is there twice"),
         ({"categories": None}, "categories: must be a list"),
         ({"images": {}}, "images: must be a list"),

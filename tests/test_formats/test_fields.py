@@ -40,7 +40,9 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
 def test_places_name_keys_and_indices():
     root = JsonField({"shapes": [{"points": [[1, True]]}]}, "a.json")
     point = root.get("shapes").objects()[0].get("points").items()[0]
-    with pytest.raises(AnnotationError, match=r"^a.json: shapes\[0\].points\[0\]\[1\]: must be a finite number. Re.*True"):
+    with pytest.raises(
+        AnnotationError, match=r"^a.json: shapes\[0\].points\[0\]\[1\]: must be a finite number. Re.*True"
+    ):
         point.numbers(2)
 
 

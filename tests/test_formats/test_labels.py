@@ -15,7 +15,9 @@ def test_aliases_of_wbc(label):
 
 
 def test_an_unknown_label_is_an_error_that_names_place_and_cure():
-    with pytest.raises(AnnotationError, match=r"a.json: shapes\[3\]: unknown label 'blob'; .*--labels 'blob=CTC'.*--skip"):
+    with pytest.raises(
+        AnnotationError, match=r"a.json: shapes\[3\]: unknown label 'blob'; .*--labels 'blob=CTC'.*--skip"
+    ):
         LabelRules().class_of("blob", "a.json: shapes[3]")
 
 
