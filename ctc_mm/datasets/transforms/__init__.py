@@ -1,5 +1,8 @@
 """Transforms of ctc_mm, one file each."""
 
+from ctc_mm.datasets.transforms.gamma_transform import GammaTransform
+from ctc_mm.datasets.transforms.histogram_stretch import HistogramStretch
 from ctc_mm.datasets.transforms.load_microscopy_image import LoadMicroscopyImage
+from ctc_mm.datasets.transforms.shift_scale_flip import ShiftScaleFlip
 
-__all__ = ["LoadMicroscopyImage"]
+__all__ = ["GammaTransform", "HistogramStretch", "LoadMicroscopyImage", "ShiftScaleFlip"]
