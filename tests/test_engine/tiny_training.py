@@ -87,7 +87,7 @@ def build_runner(work_dir, max_epochs=2, backbone_init=None, hooks=(), scores=No
         "train_dataloader": loader,
         "train_cfg": {"by_epoch": True, "max_epochs": max_epochs, "val_interval": 1},
         "optim_wrapper": {"optimizer": {"type": "Adam", "lr": 0.01, "weight_decay": 0.1}},
-        "param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 10, "by_epoch": True}],
+        "param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 10, "end": 10, "by_epoch": True}],
         "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}},
         "custom_hooks": list(hooks),
         "randomness": {"seed": 0},
