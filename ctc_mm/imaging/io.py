@@ -8,6 +8,7 @@ file is one more ``_read_*`` function and one line in ``_decoder_of``.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -215,7 +216,8 @@ def _single_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     if len(series) > 1:
         shapes = ", ".join(str(one.shape) for one in series)
         raise _UnsupportedImage(f"TIFF with {len(series)} images of shapes {shapes}; save one grey or RGB image a file")
-    if len(series[0].pages) > 1:
+    # ImageJ and tifffile can put a whole stack behind the header of its first page.
+    if len(series[0].pages) > 1 or math.prod(series[0].shape) > math.prod(page.shape):
         raise _UnsupportedImage(
             f"multi-page TIFF of shape {series[0].shape} (axes {series[0].axes}); save each page as a file of its own"
         )

@@ -40,7 +40,9 @@ def gamma_transform(image: np.ndarray, gamma: float, white_level: float | None =
         levels = np.minimum(np.arange(np.iinfo(image.dtype).max + 1) / white, 1.0)
         table = np.minimum(np.rint(levels**gamma * white), np.iinfo(image.dtype).max).astype(image.dtype)
         return table[image]
-    scaled = np.clip(image.astype(np.float64) / white, 0.0, 1.0) ** gamma * white
+    # float32 is exact enough for float32 images, and twice as fast.
+    working = image.astype(np.float32 if image.dtype in (np.float16, np.float32) else np.float64)
+    scaled = np.clip(working / white, 0, 1) ** gamma * white
     return (np.rint(scaled) if image.dtype.kind in "ui" else scaled).astype(image.dtype)
 
 

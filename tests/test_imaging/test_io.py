@@ -170,6 +170,7 @@ def test_big_endian_min_is_white_and_double_tiff(tmp_path):
 
 def test_multi_page_tiff_and_animation_are_refused_with_their_shape(tmp_path):
     tifffile.imwrite(tmp_path / "stack.tif", sample(np.uint8, 0)[None].repeat(4, 0), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "one.tif", np.zeros((4, 13, 21), np.uint8), photometric="minisblack", truncate=True)
     with tifffile.TiffWriter(tmp_path / "mixed.tif") as writer:
         writer.write(sample(np.uint8), metadata=None)
         writer.write(sample(np.uint16, 0, 5, 7), metadata=None)
@@ -178,6 +179,8 @@ def test_multi_page_tiff_and_animation_are_refused_with_their_shape(tmp_path):
     for read in (read_image, image_size_wh):
         with pytest.raises(ImageReadError, match=r"stack\.tif: multi-page TIFF of shape \(4, 13, 21\)"):
             read(tmp_path / "stack.tif")
+        with pytest.raises(ImageReadError, match=r"one\.tif: multi-page TIFF of shape \(4, 13, 21\)"):
+            read(tmp_path / "one.tif")
         with pytest.raises(ImageReadError, match=r"2 images of shapes \(13, 21\), \(5, 7\)"):
             read(tmp_path / "mixed.tif")
         with pytest.raises(ImageReadError, match="GIF of 3 frames"):
