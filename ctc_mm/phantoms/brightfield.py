@@ -170,8 +170,11 @@ def _overlap(
 
 def _tight_boxes(instances: np.ndarray, count: int) -> np.ndarray:
     """Half-open boxes (N, 4) float32 around labels 1 to N."""
-    boxes = np.zeros((count, 4), np.float32)
-    for index in range(count):
-        ys, xs = np.nonzero(instances == index + 1)
-        boxes[index] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
-    return boxes
+    ys, xs = np.nonzero(instances)
+    cells = instances[ys, xs] - 1
+    lowest = np.full((count, 2), np.iinfo(np.int64).max)
+    highest = np.zeros((count, 2), np.int64)
+    for axis, values in enumerate((xs, ys)):
+        np.minimum.at(lowest[:, axis], cells, values)
+        np.maximum.at(highest[:, axis], cells, values)
+    return np.concatenate([lowest, highest + 1], axis=1).astype(np.float32)

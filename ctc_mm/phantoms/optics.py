@@ -5,6 +5,8 @@ A synthetic model: good enough to exercise software, no evidence about real spec
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -69,13 +71,16 @@ def uneven_illumination(shape_hw: tuple[int, int], unevenness: float, rng: np.ra
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     slope, direction = rng.uniform(0.2, 0.5), rng.uniform(0, 2 * np.pi)
-    centre_y, centre_x = rng.uniform(-0.4, 0.4, 2)
-    light = slope * (np.cos(direction) * x + np.sin(direction) * y)
-    light = light - 0.35 * ((y - centre_y) ** 2 + (x - centre_x) ** 2)
+    # Python floats: NumPy's own would turn every array below into float64.
+    centre_y, centre_x = rng.uniform(-0.4, 0.4, 2).tolist()
+    light = slope * (math.cos(direction) * x + math.sin(direction) * y)
+    light -= 0.35 * ((y - centre_y) ** 2 + (x - centre_x) ** 2)
     for _ in range(4):
-        waves_y, waves_x = rng.uniform(-2.5, 2.5, 2)
+        waves_y, waves_x = rng.uniform(-2.5, 2.5, 2).tolist()
         phase = rng.uniform(0, 2 * np.pi)
-        light = light + 0.03 * np.sin(np.pi * (waves_y * y + waves_x * x) + phase)
+        # sin(a + b) from rows and columns: two products a pixel instead of a sine.
+        along_y, along_x = np.pi * waves_y * y + phase, np.pi * waves_x * x
+        light += 0.03 * (np.sin(along_y) * np.cos(along_x) + np.cos(along_y) * np.sin(along_x))
     return (1 + unevenness * (light - light.mean())).astype(np.float32)
 
 
