@@ -8,8 +8,8 @@ train_pipeline = [
     dict(type='ctc_mm.LoadMicroscopyImage'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='ctc_mm.GammaTransform', gamma=1.5),  # Eq. 1, "brightness reducing"
-    # The paper's enhancement (2.5): 40/60 px, 50-70 %, flips; on half of the images, so that true sizes are seen too.
-    dict(type='ctc_mm.ShiftScaleFlip', prob=0.5),
+    # The paper's enhancement (2.5): 40/60 px, 50-70 %, flips, each on half of the images.
+    dict(type='ctc_mm.ShiftScaleFlip'),
     dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),
     dict(type='PackDetInputs')
 ]

@@ -33,7 +33,8 @@ def load_config(
 
     Args:
         path: config file.
-        options: ``--cfg-options``, dotted keys. ``data_root`` reaches every data set of the config.
+        options: ``--cfg-options``, dotted keys. ``data_root`` reaches every data set of the config, and
+            ``train_cfg.max_epochs`` the cosine that was planned over all epochs.
         work_dir: where logs and weights go; default ``work_dirs/<config name>``.
 
     Raises:
@@ -49,9 +50,12 @@ def load_config(
     for key in options or {}:
         if key.split(".")[0] not in config:
             raise ConfigError(f"--cfg-options {key}: {path} has no `{key.split('.')[0]}`. It has: {sorted(config)}.")
+    planned_epochs = config.get("train_cfg", {}).get("max_epochs")
     config.merge_from_dict(dict(options or {}))
     if "data_root" in (options or {}):
         set_data_root(config, config.data_root)
+    if "train_cfg.max_epochs" in (options or {}):
+        stretch_schedule(config, planned_epochs)
     config.work_dir = str(work_dir or config.get("work_dir") or Path("work_dirs") / path.stem)
     return config
 
@@ -65,3 +69,10 @@ def set_data_root(config: Config, data_root: str) -> None:
             if "data_root" in dataset:
                 dataset.data_root = data_root
             dataset = dataset.get("dataset")
+
+
+def stretch_schedule(config: Config, planned_epochs: int) -> None:
+    """Let schedules that were planned over ``planned_epochs`` end with ``train_cfg.max_epochs`` of ``config``."""
+    for scheduler in config.get("param_scheduler") or []:
+        if scheduler.get("T_max") == planned_epochs:
+            scheduler.T_max = config.train_cfg.max_epochs

@@ -16,6 +16,7 @@ from ctc_mm.errors import CheckpointError
 from ctc_mm.evaluation.operating_point import (
     apply_operating_point,
     frozen_operating_point,
+    is_ctc_metric,
     published_operating_point,
 )
 from ctc_mm.evaluation.speed import measure_speed, write_speed
@@ -50,7 +51,7 @@ def evaluate_detector(
 
     evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
     for evaluator in evaluators:
-        if evaluator["type"] == "ctc_mm.CTCDetMetric":
+        if is_ctc_metric(evaluator):
             evaluator.update(
                 out_dir=str(out_dir), operating_point=None, max_per_img=config.model.test_cfg.get("max_per_img")
             )
@@ -60,8 +61,8 @@ def evaluate_detector(
     metrics = runner.test()
     if speed_images:
         dataset = runner.test_dataloader.dataset
-        paths = [dataset.get_data_info(i)["img_path"] for i in range(min(speed_images, len(dataset)))]
-        report = measure_speed(runner.model, config.test_dataloader.dataset.pipeline, paths, warmup=2, repeats=2)
+        images = [dataset.get_data_info(i) for i in range(min(speed_images, len(dataset)))]
+        report = measure_speed(runner.model, config.test_dataloader.dataset.pipeline, images, warmup=2, repeats=2)
         write_speed(Path(out_dir) / "speed.json", report)
     return metrics
 

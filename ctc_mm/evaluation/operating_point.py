@@ -145,7 +145,8 @@ def frozen_operating_point(checkpoint: Mapping[str, Any]) -> dict[str, Any] | No
         ) from error
 
 
-def _is_our_metric(metric: Any) -> bool:
+def is_ctc_metric(metric: Any) -> bool:
+    """Whether a metric's config is one of ``CTCDetMetric``, by name with or without scope, or by class."""
     kind = metric.get("type") if isinstance(metric, Mapping) else None
     return getattr(kind, "__name__", str(kind)).rpartition(".")[2] == METRIC_NAME
 
@@ -164,7 +165,7 @@ def apply_operating_point(evaluator: dict | Sequence[dict], point: Mapping[str, 
         ConfigError: the evaluator holds no ``CTCDetMetric``.
     """
     metrics = [evaluator] if isinstance(evaluator, Mapping) else list(evaluator)
-    ours = [metric for metric in metrics if _is_our_metric(metric)]
+    ours = [metric for metric in metrics if is_ctc_metric(metric)]
     if not ours:
         raise ConfigError(
             "the evaluator holds no `ctc_mm.CTCDetMetric` to apply the operating point in; add "

@@ -72,6 +72,7 @@ class DelayedEarlyStoppingHook(EarlyStoppingHook):
         self.begin_epoch = begin_epoch
         self.scores: list[tuple[int, float]] = []
         self._resumed_epoch: int | None = None
+        self._is_training = False
 
     def before_run(self, runner: Runner) -> None:
         """Nothing: MMEngine's check builds the training set even for a test run; see :meth:`before_train`."""
@@ -88,6 +89,7 @@ class DelayedEarlyStoppingHook(EarlyStoppingHook):
             raise ConfigError("DelayedEarlyStoppingHook watches validations: the config has no val_dataloader")
         if self.begin_epoch is None:
             self.begin_epoch = next((hook.epochs for hook in runner.hooks if isinstance(hook, FreezeBackboneHook)), 0)
+        self._is_training = True
         if self._resumed_epoch is not None:
             self._resume(runner, self._resumed_epoch)
 
@@ -111,7 +113,9 @@ class DelayedEarlyStoppingHook(EarlyStoppingHook):
             ConfigError: the metric is missing and ``strict`` is set.
         """
         metrics = metrics or {}
-        if runner.epoch <= (self.begin_epoch or 0) or any(epoch == runner.epoch for epoch, _ in self.scores):
+        if not self._is_training:  # asking for `runner.epoch` would build the training set of a run without training
+            return
+        if runner.epoch <= self.begin_epoch or any(epoch == runner.epoch for epoch, _ in self.scores):
             return
         if self.monitor not in metrics:
             message = f"early stopping: no metric `{self.monitor}`; the validation gave {', '.join(metrics) or 'none'}"
