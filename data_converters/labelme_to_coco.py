@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from ctc_mm.formats.options import add_label_options, add_set_options, label_rul
 from ctc_mm.formats.report import ConversionReport
 
 
-def main(argv: Sequence[str] | None = None) -> ConversionReport:
-    """Convert as the arguments say; print and return the report."""
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
     parser = make_parser(
         "Convert Labelme JSON files to COCO JSON. Rectangles, polygons, circles, point lists, masks and oriented "
         "rectangles become boxes; shapes of one group_id are one cell; a shape labelled __ignore__ is neither cell nor "
@@ -42,8 +43,12 @@ def main(argv: Sequence[str] | None = None) -> ConversionReport:
     )
     add_label_options(parser)
     add_set_options(parser)
-    args = parser.parse_args(argv)
+    return parser
 
+
+def main(argv: Sequence[str] | None = None) -> ConversionReport:
+    """Convert as the arguments say; print and return the report."""
+    args = build_parser().parse_args(argv)
     folder = LabelmeFolder(
         in_dir=args.in_dir,
         images_root=args.images if args.images is not None else args.in_dir.resolve().parent,

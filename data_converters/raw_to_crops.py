@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from ctc_mm.formats.options import make_parser, positive_number, usage
 from ctc_mm.formats.report import ConversionReport
 
 
-def main(argv: Sequence[str] | None = None) -> ConversionReport:
-    """Cut as the arguments say; print and return the report."""
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
     parser = make_parser(
         "Cut raw images and their COCO boxes into crops: DIR/images and DIR/annotations.json, whose file names are "
         "relative to DIR/images. By default crops do not overlap, as a test set needs it; random overlapping crops "
@@ -51,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> ConversionReport:
         help="gamma transform of the raw image, Eq. 1 (the paper gives no value; 1.5 darkens; default: off)",
     )
     parser.add_argument("--stretch", action="store_true", help="histogram stretch of the raw image, Eq. 2, after gamma")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> ConversionReport:
+    """Cut as the arguments say; print and return the report."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     try:
         options = CropOptions(

@@ -46,7 +46,8 @@ class JsonField:
     def get(self, key: str) -> JsonField:
         """Give the value under ``key``; a missing key is an error."""
         if key not in self.mapping():
-            raise self.error(f"lacks the key {key!r}; is it the right kind of file?")
+            cure = "add it, or remove this entry" if self.keys else "is it the right kind of file?"
+            raise self.error(f"lacks the key {key!r}; {cure}")
         return JsonField(self.mapping()[key], self.file, f"{self.keys}.{key}" if self.keys else key)
 
     def items(self) -> list[JsonField]:
@@ -111,6 +112,8 @@ def load_json_object(path: Path) -> JsonField:
         raise AnnotationError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
     try:
         content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        if "\\ud" in text.lower():
+            _require_whole_characters(content)
     except json.JSONDecodeError as error:
         raise AnnotationError(
             f"{path}: not complete JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
@@ -134,6 +137,14 @@ def _is_finite(value: float) -> bool:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"holds {name}, which is no JSON number; correct the coordinate")
+
+
+def _require_whole_characters(content: Any) -> None:
+    """Refuse one half of a surrogate pair, which no file can hold as UTF-8."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds half a character ({error.object[error.start]!r}); correct this text") from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from ctc_mm.formats.fields import JsonField, load_json_object
         (b'{"x": -Infinity}', "holds -Infinity"),
         (b'{"shapes": [], "shapes": [1]}', "the key 'shapes' twice"),
         ('{"x": "é"}'.encode("latin-1"), "not UTF-8 text .byte 7"),
+        (b'{"x": "\\uD800"}', "holds half a character"),
         (b"[" * 200_000, "nested too deeply|not complete JSON"),
     ],
-    ids=["empty", "truncated", "list", "nan", "infinity", "key twice", "latin-1", "deep"],
+    ids=["empty", "truncated", "list", "nan", "infinity", "key twice", "latin-1", "half a character", "deep"],
 )
 def test_a_broken_file_is_refused_by_name(tmp_path, data, message):
     path = tmp_path / "field.json"
@@ -35,6 +36,12 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
     path = tmp_path / "bom.json"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
     assert load_json_object(path).get("a").integer() == 1
+
+
+def test_whole_characters_may_be_escaped(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "\\ud83d\\ude00"}')
+    assert load_json_object(path).get("a").string() == "\U0001f600"
 
 
 def test_places_name_keys_and_indices():

@@ -96,6 +96,14 @@ def test_shapes_of_one_group_are_one_cell(lab):
     assert len(report.notes["shape joined to another one by group_id"]) == 1
 
 
+def test_a_group_without_an_outline_of_every_part_has_none(lab):
+    lab.image("a.png")
+    lab.label("a", _shape(group_id=1), _shape("ctc", ((10, 10), (14, 10), (10, 14)), "polygon", 1))
+    labelled, _ = lab.convert()
+    assert _boxes(labelled) == [("CTC", (1, 2, 14, 14))]
+    assert labelled.images[0].cells[0].polygons_xy == ()
+
+
 def test_a_group_with_two_labels_is_refused(lab):
     lab.image("a.png")
     lab.label("a", _shape("ctc", group_id=3), _shape("wbc", group_id=3))
@@ -156,6 +164,14 @@ def test_paths_climb_inside_the_root(lab, image_path):
     lab.image("a.png")
     lab.label("a", image_path=image_path)
     assert lab.convert()[0].images[0].file_name == "images/a.png"
+
+
+def test_images_beside_their_label_files_are_named_from_the_parent_folder(lab):
+    write_image(lab.root / "labels/a.png", np.zeros(SIZE_WH[::-1], np.uint8))
+    lab.label("a", _shape(), image_path="a.png")
+    labelled, report = lab.convert()
+    assert labelled.images[0].file_name == "labels/a.png"
+    assert report.skipped == {}
 
 
 def test_names_are_relative_to_the_root_given(lab):

@@ -100,6 +100,11 @@ def test_no_boxes_are_no_boxes():
     assert seen.whole_xyxy.shape == seen.cut_xyxy.shape == (0, 4)
 
 
+def test_a_box_without_area_is_neither_inside_nor_cut():
+    seen = boxes_in_window(np.array([[3, 3, 3, 5], [0, 0, 0, 0]]), (0, 0), 10)
+    assert len(seen.whole) == len(seen.cut) == 0
+
+
 def test_boxes_are_told_apart():
     boxes = np.array(
         [[10, 20, 20, 30], [9, 20, 12, 30], [19, 29, 40, 40], [0, 0, 10, 20], [20, 20, 25, 25], [5, 5, 50, 50]]
