@@ -45,6 +45,23 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Acquisition:
+    """How one image was taken, as far as its label file says: None where it does not.
+
+    Attributes:
+        um_per_px: micrometres per pixel.
+        channel: name of the channel.
+        white_level: pixel value that counts as white.
+        group: slide or patient.
+    """
+
+    um_per_px: float | None = None
+    channel: str | None = None
+    white_level: float | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
 class Field:
     """An image file that was read, and the cells in it.
 
@@ -54,6 +71,7 @@ class Field:
         source: the label file; where there is none, the image file.
         facts: what its pixels say.
         cells: cells and ignore regions inside the image.
+        known: what the label file itself says of scale, channel, white level and group.
     """
 
     file_name: str
@@ -61,11 +79,12 @@ class Field:
     source: Path
     facts: ImageFacts
     cells: tuple[CellBox, ...]
+    known: Acquisition = Acquisition()
 
 
 @dataclass(frozen=True)
 class SetOptions:
-    """What a user says about a whole set.
+    """What a user says about a whole set; it wins over what a label file says.
 
     Attributes:
         um_per_px: micrometres per pixel.
@@ -163,17 +182,17 @@ def assemble(
             a pixel.
     """
     _require_distinct(fields)
-    white_level = _deep_white_level(fields, options, other_facts)
-    groups = _groups([field.file_name for field in fields], options.group_pattern)
+    white_levels = _white_levels(fields, options, other_facts)
+    groups = _groups(fields, options.group_pattern)
     images = tuple(
         LabelledImage(
             file_name=field.file_name,
             size_wh=field.facts.size_wh,
             cells=field.cells,
             group=groups[field.file_name],
-            um_per_px=options.um_per_px,
-            channel=options.channel,
-            white_level=WHITE_LEVEL_8_BIT if field.facts.is_8_bit else white_level,
+            um_per_px=options.um_per_px or field.known.um_per_px,
+            channel=options.channel or field.known.channel,
+            white_level=white_levels[field.file_name],
         )
         for field in fields
     )
@@ -191,30 +210,36 @@ def _require_distinct(fields: Sequence[Field]) -> None:
         sources[field.file_name] = field.source
 
 
-def _deep_white_level(fields: Sequence[Field], options: SetOptions, other_facts: Iterable[ImageFacts]) -> float | None:
-    if options.white_level is None:
-        try:
-            return common_white_level([*(field.facts for field in fields), *other_facts])
-        except ValueError as error:
-            raise AnnotationError(f"{error}; say what is white with --white-level") from error
+def _white_levels(fields: Sequence[Field], options: SetOptions, other_facts: Iterable[ImageFacts]) -> dict[str, float]:
+    """White level of each image: 255 for 8 bits, else what the user says, else the label file, else the whole set."""
+    stated = {field.file_name: options.white_level or field.known.white_level for field in fields}
+    try:
+        unstated = [field.facts for field in fields if stated[field.file_name] is None]
+        common = common_white_level([*unstated, *other_facts])
+    except ValueError as error:
+        raise AnnotationError(f"{error}; say what is white with --white-level") from error
+    levels = {}
     for field in fields:
-        if not field.facts.is_8_bit and field.facts.maximum > options.white_level:
+        level = WHITE_LEVEL_8_BIT if field.facts.is_8_bit else stated[field.file_name] or common
+        if field.facts.maximum > level:
             raise AnnotationError(
-                f"{field.path}: has a pixel of {field.facts.maximum:g}, above the white level {options.white_level:g}; "
-                "give a higher --white-level or leave it out"
+                f"{field.path}: has a pixel of {field.facts.maximum:g}, above the white level {level:g}; "
+                "give a higher --white-level"
             )
-    return options.white_level
+        levels[field.file_name] = level
+    return levels
 
 
-def _groups(file_names: Sequence[str], pattern: str | None) -> dict[str, str]:
-    """Group of each image: what ``pattern`` finds, else the stem, else (stems that repeat) the path without suffix."""
+def _groups(fields: Sequence[Field], pattern: str | None) -> dict[str, str]:
+    """Group of each image: by ``pattern``, else the label file, else its stem, or its path where stems repeat."""
     if pattern is not None:
-        return {name: _group_by(pattern, name) for name in file_names}
-    paths = {name: PurePosixPath(name) for name in file_names}
+        return {field.file_name: _group_by(pattern, field.file_name) for field in fields}
+    paths = {field.file_name: PurePosixPath(field.file_name) for field in fields}
     stems = Counter(path.stem for path in paths.values())
-    return {
+    own = {
         name: path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix() for name, path in paths.items()
     }
+    return {field.file_name: field.known.group or own[field.file_name] for field in fields}
 
 
 def _group_by(pattern: str, file_name: str) -> str:

@@ -73,10 +73,12 @@ class JsonField:
         """Give text, or a whole number as text."""
         return self.string() if isinstance(self.value, str) else str(self.integer())
 
-    def number(self) -> float | int:
-        """Give the value if it is a finite number; true and false are none."""
+    def number(self, positive: bool = False) -> float | int:
+        """Give the value if it is a finite number (above 0 with ``positive``); true and false are none."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not _is_finite(self.value):
             raise self._wrong("a finite number")
+        if positive and self.value <= 0:
+            raise self._wrong("a number above 0")
         return self.value
 
     def integer(self, minimum: int | None = None) -> int:

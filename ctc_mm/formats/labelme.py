@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctc_mm.errors import AnnotationError
+from ctc_mm.formats.assemble import Acquisition
 from ctc_mm.formats.fields import JsonField, load_json_object
 from ctc_mm.structures import BoxXYXY, PolygonXY
 
@@ -74,6 +75,8 @@ class LabelmeFile:
         has_embedded: an 8-bit copy of the image is inside.
         flags: names of the image's flags that are set.
         shapes: the shapes in order.
+        known: ``um_per_px``, ``channel``, ``white_level`` and ``group``, which other programs may add to the file
+            (Labelme keeps keys that it does not know).
     """
 
     path: Path
@@ -82,6 +85,7 @@ class LabelmeFile:
     has_embedded: bool
     flags: tuple[str, ...]
     shapes: tuple[LabelmeShape, ...]
+    known: Acquisition = Acquisition()
 
 
 def read_labelme(path: str | Path) -> LabelmeFile:
@@ -108,6 +112,12 @@ def read_labelme(path: str | Path) -> LabelmeFile:
         has_embedded=has_embedded,
         flags=_read_flags(root),
         shapes=tuple(_read_shape(shape) for shape in root.get("shapes").objects()),
+        known=Acquisition(
+            um_per_px=root.get("um_per_px").number(positive=True) if root.has("um_per_px") else None,
+            channel=root.get("channel").string() if root.has("channel") else None,
+            white_level=root.get("white_level").number(positive=True) if root.has("white_level") else None,
+            group=root.get("group").name() if root.has("group") else None,
+        ),
     )
 
 

@@ -139,7 +139,7 @@ def _read_field(file: LabelmeFile, folder: LabelmeFolder, rules: LabelRules, rep
     for flag in file.flags:
         report.note(f"image flag {flag!r} is set (flags are not used)", str(file.path))
     cells = cells_of(marks_of(file.shapes, rules, report), facts.size_wh, report)
-    return Field(file_name, image, file.path, facts, cells)
+    return Field(file_name, image, file.path, facts, cells, file.known)
 
 
 def _find_image(file: LabelmeFile, folder: LabelmeFolder, report: ConversionReport) -> tuple[Path, str]:

@@ -1,9 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ctc_mm.errors import AnnotationError
-from ctc_mm.formats.assemble import Field, Mark, SetOptions, assemble, cells_of, clip_box, require_same_size
+from ctc_mm.formats.assemble import (
+    Acquisition,
+    Field,
+    Mark,
+    SetOptions,
+    assemble,
+    cells_of,
+    clip_box,
+    require_same_size,
+)
 from ctc_mm.formats.images import ImageFacts
 from ctc_mm.formats.report import ConversionReport
 
@@ -80,6 +90,22 @@ def test_a_white_level_given_must_hold_all_pixels():
     assert assemble("x", ("CTC",), fields, SetOptions(white_level=16383)).images[0].white_level == 16383
     with pytest.raises(AnnotationError, match="b.png: has a pixel of 300, above the white level 200"):
         assemble("x", ("CTC",), fields, SetOptions(white_level=200))
+
+
+def test_what_the_user_says_wins_over_the_label_file_and_this_over_the_pixels():
+    known = Acquisition(um_per_px=0.3, channel="DAPI", white_level=16383, group="P7")
+    fields = [replace(_field("a.png", "uint16", 300.0), known=known), _field("b.png", "uint16", 400.0)]
+    images = assemble("x", ("CTC",), fields, SetOptions()).images
+    assert [(i.um_per_px, i.channel, i.white_level, i.group) for i in images] == [
+        (0.3, "DAPI", 16383, "P7"),
+        (None, None, 1023, "b"),
+    ]
+    options = SetOptions(um_per_px=0.5, channel="BF", white_level=4095, group_pattern="^(.)")
+    images = assemble("x", ("CTC",), fields, options).images
+    assert [(i.um_per_px, i.channel, i.white_level, i.group) for i in images] == [
+        (0.5, "BF", 4095, "a"),
+        (0.5, "BF", 4095, "b"),
+    ]
 
 
 def test_groups_are_stems_unless_stems_repeat():

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from ctc_mm.errors import AnnotationError
+from ctc_mm.formats.assemble import Acquisition
 from ctc_mm.formats.labelme import LabelmeShape, read_embedded_image, read_labelme
 
 
@@ -78,6 +79,14 @@ def test_older_files_without_type_hold_polygons(tmp_path):
 
 def test_flags_that_are_set_are_named(tmp_path):
     assert read_labelme(_write(tmp_path / "a.json", flags={"blurred": True, "blank": False})).flags == ("blurred",)
+
+
+def test_scale_and_the_like_are_read_where_a_file_has_them(tmp_path):
+    assert read_labelme(_write(tmp_path / "a.json")).known == Acquisition()
+    keys = {"um_per_px": 0.5, "channel": "BF", "white_level": 4095, "group": 7}
+    assert read_labelme(_write(tmp_path / "a.json", **keys)).known == Acquisition(0.5, "BF", 4095, "7")
+    with pytest.raises(AnnotationError, match="a.json: um_per_px: must be a number above 0. Received: 0"):
+        read_labelme(_write(tmp_path / "a.json", um_per_px=0))
 
 
 @pytest.mark.parametrize(
