@@ -1,11 +1,23 @@
 """Which room may import which: design.md, section 2."""
 
+import ast
 import graphlib
+import importlib.metadata
+import re
 import subprocess
 import sys
 
 import pytest
-from imported_names import REPO, belongs_to, command_lines, imported_names, module_name, relative, source_files
+from imported_names import (
+    REPO,
+    SCRIPT_FOLDERS,
+    belongs_to,
+    command_lines,
+    imported_names,
+    module_name,
+    relative,
+    source_files,
+)
 
 FRAMEWORKS = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "mmpretrain")
 
@@ -16,6 +28,7 @@ FLOORS = (
     ("ctc_mm.structures", "ctc_mm.formats", "ctc_mm.imaging", "ctc_mm.imfish", "ctc_mm.phantoms"),
     ("ctc_mm.models", "ctc_mm.datasets", "ctc_mm.evaluation", "ctc_mm.explain"),
     ("ctc_mm.engine", "ctc_mm.counting", "ctc_mm.distributed"),
+    ("ctc_mm.demo",),  # the whole chain
 )
 PURE = ("ctc_mm/structures.py", "ctc_mm/formats", "ctc_mm/imaging", "ctc_mm/imfish", "ctc_mm/phantoms")
 PURE_FOLDERS = (*PURE[1:], "ctc_mm/evaluation/functional", "data_converters")
@@ -82,3 +95,22 @@ def test_command_line_imports_ctc_mm_first_and_frameworks_late(file):
     assert any(belongs_to(name, ("ctc_mm",)) for name in names)
     # Importing these takes seconds: not before the arguments are known to be right.
     assert [name for name in sorted(names) if belongs_to(name, FRAMEWORKS)] == []
+
+
+def declared_distributions():
+    """Names that setup.py requires, those of extras too: its strings that begin like a requirement."""
+    tree = ast.parse((REPO / "setup.py").read_text(encoding="utf-8"))
+    texts = [part.value for part in ast.walk(tree) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    matches = [re.match(r"([A-Za-z][\w.-]*)(?:\[.*\])?[=<>]", text) for text in texts]
+    return {match[1].lower() for match in matches if match}
+
+
+def test_every_imported_package_is_declared():
+    # What comes along with another package today may not tomorrow.
+    providers = importlib.metadata.packages_distributions()
+    imported = {name.split(".")[0] for file in source_files("ctc_mm", *SCRIPT_FOLDERS) for name in imported_names(file)}
+    foreign = imported - sys.stdlib_module_names - {"ctc_mm"}
+    declared = declared_distributions()
+    assert {"torch", "onedl-mmcv", "opencv-python", "pytest"} <= declared
+    undeclared = {name for name in foreign if not declared & {provider.lower() for provider in providers.get(name, ())}}
+    assert sorted(undeclared) == []
