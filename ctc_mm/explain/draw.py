@@ -15,7 +15,7 @@ from ctc_mm.imaging.normalize import stretch_histogram
 CLASS_COLORS_RGB = ((255, 255, 255), (0, 0, 0), (255, 0, 255), (0, 255, 255), (255, 220, 0), (120, 255, 120))
 TRUTH_COLOR_RGB = (0, 255, 0)
 MIN_SIDE_PX = 640
-MIN_PANEL_SIDE_PX = 240
+PANEL_SIDE_PX = 300
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -47,8 +47,7 @@ def blend_heat(image_rgb: np.ndarray, cam: np.ndarray, strength: float = 0.6) ->
     top = float(cam.max()) if cam.size else 0.0
     heat = cam / top if top > 0 else cam
     colors = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    # The square root keeps the warm middle of the scale visible.
-    opacity = strength * np.sqrt(np.clip(heat, 0, 1))[..., None]
+    opacity = strength * np.clip(heat, 0, 1)[..., None]
     return np.rint(image_rgb * (1 - opacity) + colors * opacity).astype(np.uint8)
 
 
@@ -71,18 +70,19 @@ def draw_overlay(
     Returns:
         uint8 (H', W', 3) RGB.
     """
-    scale = _enlargement(image.shape[:2], MIN_SIDE_PX)
-    canvas = blend_heat(_enlarge(to_display(image), scale), _enlarge(result.fused, scale))
+    scale = max(1, math.ceil(MIN_SIDE_PX / min(image.shape[:2])))
+    canvas = blend_heat(_resize(to_display(image), scale), _resize(result.fused, scale))
     for box in [] if truth_xyxy is None else truth_xyxy:
         _rectangle(canvas, np.asarray(box) * scale, TRUTH_COLOR_RGB, 1)
-    # The best box last, so that its text lies on top.
-    for index in reversed(range(len(result.scores))):
+    colors = [CLASS_COLORS_RGB[label % len(CLASS_COLORS_RGB)] for label in result.labels]
+    boxes = result.boxes_xyxy * scale
+    for box, color, explained in zip(boxes, colors, result.explained, strict=True):
+        _rectangle(canvas, box, color, 2 if explained else 1)
+    # All texts lie above all lines, and that of the best box on top.
+    for index in reversed(range(len(boxes))):
         label = int(result.labels[index])
-        color = CLASS_COLORS_RGB[label % len(CLASS_COLORS_RGB)]
-        box = result.boxes_xyxy[index] * scale
-        _rectangle(canvas, box, color, 2 if result.explained[index] else 1)
         name = class_names[label] if label < len(class_names) else f"class {label}"
-        _text(canvas, f"{name} {result.scores[index]:.2f}", (box[0], box[1]), color)
+        _text(canvas, f"{name} {result.scores[index]:.2f}", boxes[index, :2], colors[index])
     return canvas
 
 
@@ -94,26 +94,24 @@ def draw_levels(image: np.ndarray, result: DetectionCAM) -> np.ndarray:
         result: what :func:`ctc_mm.explain.detection_cam.explain_detection` gave for it.
 
     Returns:
-        uint8 (H', W', 3) RGB; each panel is titled with level, weight and number of explained boxes.
+        uint8 (H', W', 3) RGB; each panel has a short side of 300 px and is titled with level, weight and number of
+        explained boxes.
     """
-    scale = _enlargement(image.shape[:2], MIN_PANEL_SIDE_PX)
-    display = _enlarge(to_display(image), scale)
+    scale = PANEL_SIDE_PX / min(image.shape[:2])
+    display = _resize(to_display(image), scale)
     panels = []
     for cam, weight, level in zip(result.levels, result.weights, result.level_ids, strict=True):
         boxes = int((result.explained & (result.box_levels == level)).sum())
-        title = f"level {level + 1}  x{weight:g}  boxes {boxes}"
-        panels.append(_panel(blend_heat(display, _enlarge(cam, scale)), title))
-    panels.append(_panel(blend_heat(display, _enlarge(result.fused, scale)), f"fused, max {result.fused.max():.2f}"))
+        title = f"level {level}  x{weight:g}  boxes {boxes}"
+        panels.append(_panel(blend_heat(display, _resize(cam, scale)), title))
+    panels.append(_panel(blend_heat(display, _resize(result.fused, scale)), f"fused, max {result.fused.max():.2f}"))
     gap = np.full((panels[0].shape[0], 6, 3), 255, dtype=np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
-def _enlargement(image_hw: tuple[int, int], min_side: int) -> int:
-    return max(1, math.ceil(min_side / max(1, min(image_hw))))
-
-
-def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) if scale > 1 else image
+def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+    width, height = (max(1, round(size * scale)) for size in (image.shape[1], image.shape[0]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA)
 
 
 def _rectangle(canvas: np.ndarray, box_xyxy: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:
@@ -122,7 +120,7 @@ def _rectangle(canvas: np.ndarray, box_xyxy: np.ndarray, color: tuple[int, int, 
     cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), color, thickness)
 
 
-def _text(canvas: np.ndarray, text: str, corner_xy: tuple[float, float], color: tuple[int, int, int]) -> None:
+def _text(canvas: np.ndarray, text: str, corner_xy: np.ndarray, color: tuple[int, int, int]) -> None:
     """Text on a plate, above the corner, or below it at the upper edge, always inside the picture."""
     (width, height), baseline = cv2.getTextSize(text, FONT, 0.5, 1)
     plate_h = height + baseline + 2

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -100,6 +101,20 @@ def test_strip_shows_each_level_and_the_sum():
     assert changed == [True, False, False, False, False, False, True]
     titles = [strip[:26, start : start + 320] for start in range(0, strip.shape[1], 326)]
     assert all((title < 100).any() for title in titles)
+
+
+def test_panels_of_large_images_are_made_smaller():
+    strip = draw_levels(np.full((900, 1200), 90, dtype=np.uint8), make_result((900, 1200), boxes=()))
+    assert strip.shape == (300 + 26, 7 * 400 + 6 * 6, 3)
+
+
+def test_text_of_a_box_is_not_crossed_by_the_next_box():
+    image = np.full((700, 700), 90, dtype=np.uint8)
+    alone = draw_overlay(image, make_result((700, 700), boxes=((100, 100, 300, 300),)), ["CTC"])
+    crossed = draw_overlay(image, make_result((700, 700), boxes=((100, 100, 300, 300), (110, 40, 200, 200))), ["CTC"])
+    (width, height), _ = cv2.getTextSize("CTC 0.90", cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    plate = np.s_[100 - height : 100, 100 : 100 + width]
+    assert np.array_equal(crossed[plate], alone[plate])
 
 
 def test_drawing_changes_neither_image_nor_result():
