@@ -11,5 +11,4 @@ model = dict(
             in_channels=_base_.levels,
             deconv_channels=(32, 64, 128),
             norm_cfg=_base_.norm),
-    ],
-    train_cfg=dict(neg_pos_ratio=1.2))
+    ])

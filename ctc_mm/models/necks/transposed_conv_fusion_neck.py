@@ -38,6 +38,16 @@ class FusionBlock(BaseModule):
         self.deconv = nn.ConvTranspose2d(high_channels, deconv_channels, kernel_size=3, stride=2, padding=1)
         self.fuse = ConvModule(low_channels + deconv_channels, low_channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
 
+    def start_from_low(self) -> None:
+        """Let the block begin as the finer level itself, to which training then adds the coarser one.
+
+        With random mixing the head would first have to unlearn; the coarser level's random weights stay, so that both
+        of its layers have a gradient from the first step on.
+        """
+        low_channels = self.fuse.out_channels
+        with torch.no_grad():
+            self.fuse.conv.weight[:, :low_channels, 0, 0] = torch.eye(low_channels)
+
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Fuse ``low`` (N, C, H, W) with ``high`` (N, D, h, w) into (N, C, H, W)."""
         return self.fuse(torch.cat([low, self._recover(high, low.shape[-2:])], dim=1))
@@ -111,6 +121,12 @@ class TransposedConvFusionNeck(BaseModule):
             FusionBlock(self.in_channels[i], self.in_channels[i + 1], width, norm_cfg, act_cfg)
             for i, width in zip(self.levels, deconv_channels, strict=True)
         )
+
+    def init_weights(self) -> None:
+        """Initialise by ``init_cfg``, then let each fused level begin as its finer input."""
+        super().init_weights()
+        for fusion in self.fusions:
+            fusion.start_from_low()
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Fuse the chosen levels.

@@ -1,0 +1,66 @@
+import pytest
+
+from ctc_mm.engine.setup import load_config, register_all_modules
+from ctc_mm.errors import ConfigError
+from ctc_mm.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+
+CONFIG = "configs/lite/ssdlite_cbam_mobilenetv2_ctc.py"
+
+
+def datasets(config):
+    return [config[f"{name}_dataloader"].dataset for name in ("train", "val", "test")]
+
+
+def test_without_options_nothing_changes(repo):
+    config = load_config(repo / CONFIG)
+    assert {dataset.data_root for dataset in datasets(config)} == {"data/ctc/"}
+    assert config.work_dir == "work_dirs/ssdlite_cbam_mobilenetv2_ctc"
+    assert load_config(repo / CONFIG, work_dir="elsewhere").work_dir == "elsewhere"
+
+
+def test_data_root_reaches_every_data_set(repo):
+    config = load_config(repo / CONFIG, {"data_root": "mine/"})
+    assert {dataset.data_root for dataset in datasets(config)} == {"mine/"}
+
+
+def test_data_root_reaches_wrapped_data_sets(repo, tmp_path):
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(
+        f"_base_ = {str(repo / CONFIG)!r}\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=2,\n"
+        "    dataset=_base_.train_dataloader.dataset))\n"
+    )
+    config = load_config(leaf, {"data_root": "mine/"})
+    assert config.train_dataloader.dataset.dataset.data_root == "mine/"
+
+
+def test_schedule_follows_the_number_of_epochs(repo):
+    assert load_config(repo / CONFIG, {"train_cfg.max_epochs": 7}).param_scheduler[1].T_max == 7
+    explicit = load_config(repo / CONFIG, {"train_cfg.max_epochs": 7, "param_scheduler.1.T_max": 9})
+    assert explicit.param_scheduler[1].T_max == 9
+
+
+def test_mistakes_are_named(repo, tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.py: no such config"):
+        load_config(tmp_path / "nothing.py")
+    (tmp_path / "broken.py").write_text("model = dict(\n")
+    with pytest.raises(ConfigError, match=r"broken\.py: cannot be read as a config"):
+        load_config(tmp_path / "broken.py")
+    with pytest.raises(ConfigError, match="--cfg-options modell.x: .* has no `modell`"):
+        load_config(repo / CONFIG, {"modell.x": 1})
+
+
+def test_every_part_is_registered():
+    register_all_modules()
+    expected = {
+        DATASETS: {"CTCDetDataset"},
+        TRANSFORMS: {"LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip"},
+        MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead"},
+        WEIGHT_INITIALIZERS: {"PretrainedVGG"},
+        HOOKS: {
+            "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
+        },
+        METRICS: {"CTCDetMetric"},
+    }  # fmt: skip
+    for registry, names in expected.items():
+        assert set(registry.module_dict) == names
