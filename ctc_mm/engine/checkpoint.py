@@ -102,6 +102,8 @@ def load_checkpoint_safely(
             checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, trust, error)) from error
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
         raise CheckpointError(f"{path}: cannot be read, it is cut short or damaged: copy it again ({error})") from error
     state_dict_of(checkpoint, path)
@@ -144,7 +146,7 @@ def use_safe_checkpoints(trust: bool = False) -> None:
         os.environ[FORCE_WEIGHTS_ONLY] = "1"
 
     def load_from_weights_only(filename: str, map_location: Any = None) -> dict[str, Any]:
-        checkpoint = load_checkpoint_safely(locate_weights(filename), trust, map_location)
+        checkpoint = load_checkpoint_safely(locate_weights(filename), trust, map_location or "cpu")
         return _backbone_only(checkpoint) if str(filename).startswith("mmcls://") else checkpoint
 
     CheckpointLoader.register_scheme(SCHEMES, load_from_weights_only, force=True)
