@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ctc_mm.cli import progress, run_cli
 from ctc_mm.formats.coco import write_coco
-from ctc_mm.formats.labelme_set import LabelmeFolder, convert_labelme
+from ctc_mm.formats.labelme_folder import LabelmeFolder, convert_labelme
 from ctc_mm.formats.options import add_label_options, add_set_options, label_rules, make_parser, set_options
 from ctc_mm.formats.report import ConversionReport
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ctc_mm.errors import AnnotationError, ImageReadError
 from ctc_mm.formats.assemble import SetOptions
-from ctc_mm.formats.labelme_set import LabelmeFolder, convert_labelme
+from ctc_mm.formats.labelme_folder import LabelmeFolder, convert_labelme
 from ctc_mm.formats.labels import LabelRules
 from ctc_mm.imaging.io import write_image
 
