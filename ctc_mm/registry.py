@@ -12,9 +12,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from mmengine.registry import Registry
 
 DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="ctc_mm", locations=["ctc_mm.datasets"])
-TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope="ctc_mm", locations=["ctc_mm.datasets.transforms"]
-)
+TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="ctc_mm", locations=["ctc_mm.datasets.transforms"])
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="ctc_mm", locations=["ctc_mm.models"])
 WEIGHT_INITIALIZERS = Registry(
     "weight initializer", parent=MMENGINE_WEIGHT_INITIALIZERS, scope="ctc_mm", locations=["ctc_mm.models"]

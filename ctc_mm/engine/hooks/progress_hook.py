@@ -52,7 +52,9 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Move on, and show epoch and loss."""
-        loss = f" loss {float(outputs['loss']):.2f}" if outputs and "loss" in outputs else ""
+        if self.progress is None:
+            return
+        loss = f" loss {outputs['loss'].item():.2f}" if outputs and "loss" in outputs else ""
         self._show("train", runner.max_iters, runner.iter + 1, f" epoch {runner.epoch + 1}/{runner.max_epochs}{loss}")
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
