@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 import ctc_mm.models  # noqa: F401
+from ctc_mm.explain.detection_cam import DetectionCAM
 
 PREPROCESSOR = dict(type="DetDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3, pad_size_divisor=32)
 FPN = dict(type="FPN", in_channels=[64, 128, 256, 512], out_channels=16, start_level=1, num_outs=3)
@@ -102,3 +103,27 @@ def detector():
 @pytest.fixture
 def item():
     return make_item
+
+
+def make_result(shape=(300, 300), boxes=((40, 60, 100, 120),), explained=True):
+    """A result as explain_detection gives it: six levels, the first one hot inside the first box."""
+    levels = np.zeros((6, *shape), dtype=np.float32)
+    if boxes:
+        levels[0, 60:120, 40:100] = 1
+    count = len(boxes)
+    return DetectionCAM(
+        fused=levels[0] * np.float32(6 / 21),
+        levels=levels,
+        weights=np.arange(6, 0, -1).astype(np.float32),
+        level_ids=np.arange(6),
+        boxes_xyxy=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        scores=np.full(count, 0.9, dtype=np.float32),
+        labels=np.zeros(count, dtype=np.int64),
+        box_levels=np.zeros(count, dtype=np.int64),
+        explained=np.full(count, explained),
+    )
+
+
+@pytest.fixture
+def cam_result():
+    return make_result

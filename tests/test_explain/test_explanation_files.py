@@ -3,16 +3,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_draw import make_result
 
 from ctc_mm.errors import ImageReadError
 from ctc_mm.explain.files import list_images, output_stems, save_explanation
 
 
-def test_maps_come_back_as_they_were(tmp_path):
+def test_maps_come_back_as_they_were(tmp_path, cam_result):
     image = tmp_path / "field.png"
     cv2.imwrite(str(image), np.full((300, 300), 90, dtype=np.uint8))
-    result = make_result()
+    result = cam_result()
     files = save_explanation(result, image, tmp_path / "new" / "out", "field", ["CTC"])
     stored = np.load(files.maps)
     assert sorted(stored) == sorted(vars(result))
@@ -29,11 +28,11 @@ def test_maps_come_back_as_they_were(tmp_path):
     assert sorted(path.name for path in files.maps.parent.iterdir()) == ["field.npz", "field.png", "field_levels.png"]
 
 
-def test_image_of_another_size_than_the_maps_is_refused(tmp_path):
+def test_image_of_another_size_than_the_maps_is_refused(tmp_path, cam_result):
     image = tmp_path / "turned.png"
     cv2.imwrite(str(image), np.zeros((200, 300), dtype=np.uint8))
     with pytest.raises(ImageReadError, match=r"turned.png: 300x200 px, but .* 300x300.*EXIF"):
-        save_explanation(make_result(), image, tmp_path / "out", "x", ["CTC"])
+        save_explanation(cam_result(), image, tmp_path / "out", "x", ["CTC"])
     assert not (tmp_path / "out").exists()
 
 
