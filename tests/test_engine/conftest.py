@@ -1,4 +1,4 @@
-"""The checkpoint policy of one test does not reach the next."""
+"""Neither the checkpoint policy of a test nor the registry scope of its Runner reaches the next test."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ctc_mm.engine.checkpoint import FORCE_PICKLE, FORCE_WEIGHTS_ONLY
@@ -14,11 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # tiny_training, also in spawned
 
 
 @pytest.fixture(autouse=True)
-def checkpoint_policy_restored(tmp_path):
+def process_state_restored(tmp_path):
+    scopes = dict(DefaultScope._instance_dict)
     schemes, hub = dict(CheckpointLoader._schemes), torch.hub.get_dir()
     variables = {name: os.environ.get(name) for name in (FORCE_WEIGHTS_ONLY, FORCE_PICKLE)}
     torch.hub.set_dir(str(tmp_path / "hub"))
     yield
+    for name in set(DefaultScope._instance_dict) - set(scopes):
+        del DefaultScope._instance_dict[name]
     CheckpointLoader._schemes = schemes
     torch.hub.set_dir(hub)
     for name, value in variables.items():

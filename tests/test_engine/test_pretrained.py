@@ -97,7 +97,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_built(tmp_path):
 
 
 def build_tiny(backbone_init=None, init_cfg=None):
-    model = TinyModel({"type": "ctc_mm.TinyBackbone", "init_cfg": backbone_init}, init_cfg=init_cfg)
+    model = TinyModel({"type": "TinyBackbone", "init_cfg": backbone_init}, init_cfg=init_cfg)
     model.init_weights()
     return model
 
@@ -139,7 +139,7 @@ def test_names_loaded_by_the_whole_model_and_from_a_ddp_file(tmp_path):
 
 def test_a_model_that_was_not_initialised_has_none(tmp_path):
     path = save_backbone(tmp_path / "w.pth")
-    model = TinyModel({"type": "ctc_mm.TinyBackbone", "init_cfg": pretrained(path)})
+    model = TinyModel({"type": "TinyBackbone", "init_cfg": pretrained(path)})
     assert pretrained_parameter_names(model) == set()
 
 
@@ -161,7 +161,7 @@ STOP = {"type": "ctc_mm.DelayedEarlyStoppingHook", "monitor": "ctc/mAP50", "begi
 
 
 def test_from_scratch_leaves_a_config_without_weights_as_it_is():
-    config = Config({"model": {"type": "ctc_mm.TinyBackbone"}, "custom_hooks": [{"type": "EMAHook"}]})
+    config = Config({"model": {"type": "TinyBackbone"}, "custom_hooks": [{"type": "EMAHook"}]})
     assert train_from_scratch(config).to_dict() == config.to_dict()
 
 
@@ -204,7 +204,7 @@ def test_from_scratch_says_what_it_changed(monkeypatch):
 
 
 def test_from_scratch_trains(tmp_path):
-    model = {"type": "ctc_mm.TinyModel", "backbone": {"type": "ctc_mm.TinyBackbone", "init_cfg": pretrained("absent")}}
+    model = {"type": "TinyModel", "backbone": {"type": "TinyBackbone", "init_cfg": pretrained("absent")}}
     config = train_from_scratch(Config({"model": model, "custom_hooks": [FREEZE]}))
     runner = build_runner(tmp_path, 1, model=config.model, custom_hooks=config.custom_hooks)
     start = runner.model.backbone.conv1.weight.detach().clone()

@@ -5,11 +5,10 @@ import itertools
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
-
-from ctc_mm.registry import MODELS
 
 _run_number = itertools.count()
 
@@ -82,7 +81,7 @@ def build_runner(work_dir, max_epochs=2, backbone_init=None, hooks=(), scores=No
         "collate_fn": {"type": "default_collate"},
     }
     config = {
-        "model": {"type": "ctc_mm.TinyModel", "backbone": {"type": "ctc_mm.TinyBackbone", "init_cfg": backbone_init}},
+        "model": {"type": "TinyModel", "backbone": {"type": "TinyBackbone", "init_cfg": backbone_init}},
         "work_dir": str(work_dir),
         "train_dataloader": loader,
         "train_cfg": {"by_epoch": True, "max_epochs": max_epochs, "val_interval": 1},

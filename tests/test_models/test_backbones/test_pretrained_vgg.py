@@ -40,13 +40,18 @@ def torchvision_vgg(with_norm=False):
 
 def mmpretrain_vgg(with_norm=False):
     network = MMPRETRAIN_MODELS.build(
-        {"type": "VGG", "depth": 16, "norm_cfg": {"type": "BN"} if with_norm else None, "with_last_pool": False}
+        {
+            "type": "mmpretrain.VGG",
+            "depth": 16,
+            "norm_cfg": {"type": "BN"} if with_norm else None,
+            "with_last_pool": False,
+        }
     )
     return scramble_norms(nn.ModuleDict({"backbone": network})), network.features
 
 
 def ssd_vgg(depth=16):
-    return MODELS.build({"type": "SSDVGG", "depth": depth})
+    return MODELS.build({"type": "mmdet.SSDVGG", "depth": depth})
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def plain_weights():
 
 def build_pretrained(path, **options):
     init_cfg = {"type": "ctc_mm.PretrainedVGG", "checkpoint": str(path)} | options
-    backbone = MODELS.build({"type": "SSDVGG", "depth": 16, "init_cfg": init_cfg})
+    backbone = MODELS.build({"type": "mmdet.SSDVGG", "depth": 16, "init_cfg": init_cfg})
     backbone.init_weights()
     backbone.eval()  # mmcv's VGG returns None from it
     return backbone
@@ -214,4 +219,4 @@ def test_a_module_that_is_no_ssd_vgg16_is_refused(tmp_path, plain_weights):
     torch.save(plain_weights, tmp_path / "vgg.pth")
     init_cfg = {"type": "ctc_mm.PretrainedVGG", "checkpoint": str(tmp_path / "vgg.pth")}
     with pytest.raises(CheckpointError, match="SSDVGG: PretrainedVGG fills `mmdet.SSDVGG` with depth=16"):
-        MODELS.build({"type": "SSDVGG", "depth": 11, "init_cfg": init_cfg}).init_weights()
+        MODELS.build({"type": "mmdet.SSDVGG", "depth": 11, "init_cfg": init_cfg}).init_weights()
