@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cpu import tune_cpu
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Merge the command line into the config and test."""
     args = parse_args(argv)
+    tune_cpu()  # before torch
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
     from ctc_mm.engine.setup import load_config, register_all_modules
     from ctc_mm.engine.testing import evaluate_detector

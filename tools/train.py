@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cpu import tune_cpu
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Merge the command line into the config and train."""
     args = parse_args(argv)
+    tune_cpu()  # before torch
     from mmengine.runner import Runner
 
     from ctc_mm.engine.checkpoint import use_safe_checkpoints

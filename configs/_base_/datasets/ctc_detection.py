@@ -9,7 +9,7 @@ num_classes = len(classes)
 metainfo = dict(classes=classes, target='CTC')
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,  # many small steps: short trainings from scratch need them
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
