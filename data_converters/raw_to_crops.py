@@ -17,10 +17,11 @@ from ctc_mm.formats.report import ConversionReport
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = make_parser(
-        "Cut raw images and their COCO boxes into crops: DIR/images and DIR/annotations.json, whose file names are "
-        "relative to DIR/images. By default crops do not overlap, as a test set needs it; random overlapping crops "
-        "come with --train or --paper. Cut cells are dropped and counted; what is seen of them is an ignore region.",
-        "python data_converters/raw_to_crops.py data/raw/images --boxes data/raw/train.json --out data/crops/train "
+        "Cut raw images and their COCO boxes into crops: DIR/images and DIR/FILE.json, whose file names are relative to "
+        "DIR/images; train, val and test may share DIR. By default crops do not overlap, as a test set needs it; "
+        "random overlapping crops come with --train or --paper. Cut cells are dropped and counted; what is seen of "
+        "them is an ignore region.",
+        "python data_converters/raw_to_crops.py data/raw/images --boxes data/raw/train.json --out data/ctc "
         "--train --cells 3 12 --seed 0",
     )
     parser.add_argument(
@@ -74,14 +75,19 @@ def main(argv: Sequence[str] | None = None) -> ConversionReport:
     except ValueError as error:
         parser.error(str(error))
 
+    # Named after the boxes file, so that train, val and test share one data root.
+    out_json = args.out / args.boxes.name
+    if out_json.resolve() == args.boxes.resolve():
+        parser.error(f"--out {args.out} would overwrite {args.boxes}; give another folder")
+
     crops, report = cut_set(read_coco(args.boxes), args.in_dir, args.out, options, progress)
-    write_coco(args.out / "annotations.json", crops)
+    write_coco(out_json, crops)
     if args.paper:
         print(
             "warning: crops of one raw image overlap; split by `group`, or test crops repeat training crops",
             file=sys.stderr,
         )
-    print(f"{report}\nwritten: {args.out / 'annotations.json'} (images in {args.out / IMAGES_FOLDER})")
+    print(f"{report}\nwritten: {out_json} (images in {args.out / IMAGES_FOLDER})")
     return report
 
 

@@ -102,6 +102,16 @@ def test_a_failure_ends_with_1_and_writes_nothing(converter, lab, capsys):
     assert not out.exists()
 
 
+def test_crops_never_overwrite_the_boxes_they_come_from(converter, tmp_path, capsys):
+    boxes = tmp_path / "train.json"
+    boxes.write_text("{}")
+    with pytest.raises(SystemExit) as stop:
+        converter("raw_to_crops")([str(tmp_path), "--boxes", str(boxes), "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert boxes.read_text() == "{}"
+
+
 def test_from_labels_to_crops(converter, lab, capsys):
     out = lab / "train.json"
     report = converter("labelme_to_coco")(
@@ -118,7 +128,7 @@ def test_from_labels_to_crops(converter, lab, capsys):
     command = [str(lab / "images"), "--boxes", str(out), "--out", str(crops), "--size", "40", "--center", "90"]
     report = converter("raw_to_crops")(command)
     assert report.images == 3 * 4
-    labelled = read_coco(crops / "annotations.json")
+    labelled = read_coco(crops / "train.json")
     assert {image.group for image in labelled.images} == {"f0", "f1", "f2"}
     assert {image.um_per_px for image in labelled.images} == {0.42}
     assert sum(image.num_cells for image in labelled.images) == report.kept
