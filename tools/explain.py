@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 from ctc_mm.cli import add_config_options, progress, run_cli
+from ctc_mm.cpu import tune_cpu
 
 
 def read_target(text: str) -> str | int:
@@ -30,7 +31,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--target", type=read_target, default="all", help="all kept boxes (default), top1, or an index")
     parser.add_argument("--class", dest="class_name", metavar="NAME", help="explain boxes of this class only")
     parser.add_argument("--levels", type=int, nargs="+", help="levels of the pyramid to explain; 0 is the finest")
-    parser.add_argument("--layers", nargs="+", help="modules to explain in place of the neck's outputs")
+    parser.add_argument("--layers", nargs="+", help="modules to explain (default: the last before the class scores)")
+    parser.add_argument("--against-background", action="store_true", help="explain class minus background logit")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     return parser.parse_args(argv)
 
@@ -38,6 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Load the model, explain every image, say what was written."""
     args = parse_args(argv)
+    tune_cpu()  # before torch
     from ctc_mm.engine.checkpoint import load_checkpoint_safely, use_safe_checkpoints
     from ctc_mm.engine.setup import load_config, register_all_modules
     from ctc_mm.explain.run import build_detector, explain_files
@@ -47,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config, args.cfg_options)
     checkpoint = load_checkpoint_safely(args.checkpoint, args.trust_checkpoint)
     detector = build_detector(config, checkpoint, args.checkpoint, args.device)
-    options = {name: getattr(args, name) for name in ("score_thr", "class_name", "target", "levels", "layers")}
+    names = ("score_thr", "class_name", "target", "levels", "layers", "against_background")
+    options = {name: getattr(args, name) for name in names}
     track = partial(progress, description="Grad-CAM")
     written = explain_files(detector, args.images, args.out, track=track, **options)
     empty = sum(not files.explained for files in written)

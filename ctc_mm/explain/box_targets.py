@@ -46,7 +46,11 @@ class KeptBoxes:
 
 
 def trace_kept_boxes(
-    head: nn.Module, outs: Sequence, img_meta: Mapping[str, Any], score_thr: float | Sequence[float]
+    head: nn.Module,
+    outs: Sequence,
+    img_meta: Mapping[str, Any],
+    score_thr: float | Sequence[float],
+    against_background: bool = False,
 ) -> KeptBoxes:
     """Predict as in a test and trace each kept box to its prior's logit.
 
@@ -55,6 +59,7 @@ def trace_kept_boxes(
         outs: what ``head(features)`` returned for one image, with the autograd graph.
         img_meta: the image's meta information (``img_shape``, ``scale_factor``, ...).
         score_thr: boxes with a lower score are not kept; one number, or one a class.
+        against_background: see :meth:`ctc_mm.explain.head_outputs.PriorOutputs.logits`.
 
     Raises:
         ValueError: the number of thresholds is not the number of classes.
@@ -70,7 +75,9 @@ def trace_kept_boxes(
         priors = labels.new_zeros(0)
         if len(boxes):
             priors = _match(head, outputs, decode_priors(head, detached, img_meta), boxes, scores, labels)
-    return KeptBoxes(boxes, scores, labels, priors, outputs.levels[priors], outputs.logits(priors, labels))
+    return KeptBoxes(
+        boxes, scores, labels, priors, outputs.levels[priors], outputs.logits(priors, labels, against_background)
+    )
 
 
 @torch.no_grad()

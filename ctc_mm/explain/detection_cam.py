@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ctc_mm.errors import ConfigError
+from ctc_mm.explain.activations import class_features, layer_outputs
 from ctc_mm.explain.box_targets import KeptBoxes, trace_kept_boxes
 from ctc_mm.explain.cam import fuse_maps, level_weights, multilevel_grad_cam, resample_map
 from ctc_mm.explain.head_outputs import check_head
@@ -55,6 +56,7 @@ def explain_detection(
     label: int | None = None,
     levels: Sequence[int] | None = None,
     layers: Sequence[str] | None = None,
+    against_background: bool = False,
 ) -> DetectionCAM:
     """Explain the boxes that a detector keeps in one image.
 
@@ -69,8 +71,10 @@ def explain_detection(
         target: ``"all"`` kept boxes, ``"top1"`` or the index of one of them (0: best score).
         label: explain boxes of this class only.
         levels: explain these levels of the pyramid only (0: finest); their weights stay those of the whole pyramid.
-        layers: names of modules to explain in place of the neck's outputs, finest first, as in
-            ``model.named_modules()``; one that returns several maps counts as several levels.
+        layers: names of modules to explain, finest first, as in ``model.named_modules()``; one that returns several
+            maps counts as several levels. By default the last maps before the class logits
+            (:func:`ctc_mm.explain.activations.class_features`): for SSD the neck's outputs.
+        against_background: explain class logit minus background logit where the head has a softmax.
 
     Raises:
         ValueError: an option is out of range, or a layer's name is unknown.
@@ -83,8 +87,8 @@ def explain_detection(
     check_head(model.bbox_head)
     with evaluation_mode(model), torch.enable_grad():
         inputs, meta = _preprocess(model, data)
-        activations, outs = _forward(model, inputs, layers)
-        kept = trace_kept_boxes(model.bbox_head, outs, meta, score_thr)
+        activations, outs = layer_outputs(model, inputs, layers) if layers else class_features(model, inputs)
+        kept = trace_kept_boxes(model.bbox_head, outs, meta, score_thr, against_background)
         level_ids = _chosen_levels(levels, len(activations))
         explained = _chosen_boxes(kept, target, label, meta)
         cams = multilevel_grad_cam(kept.logits[explained].sum(), [activations[level] for level in level_ids])
@@ -123,37 +127,6 @@ def _preprocess(model: nn.Module, data: Mapping[str, Any]) -> tuple[Tensor, dict
     batch = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
     batch = model.data_preprocessor(batch, training=False)
     return batch["inputs"], batch["data_samples"][0].metainfo
-
-
-def _forward(model: nn.Module, inputs: Tensor, layers: Sequence[str] | None) -> tuple[list[Tensor], Sequence]:
-    """The explained activations, and the head's outputs whose graph reaches them."""
-    if not layers:
-        with torch.no_grad():
-            features = model.extract_feat(inputs)
-        # Leaves of their own: nothing below the head is differentiated, whatever its parameters require.
-        activations = [feature.detach().requires_grad_() for feature in features]
-        return activations, model.bbox_head(tuple(activation.clone() for activation in activations))
-    modules = dict(model.named_modules())
-    unknown = [name for name in layers if name not in modules]
-    if unknown:
-        raise ValueError(f"`layers`: the model has no module {unknown[0]!r}; see the names of model.named_modules()")
-    captured: dict[str, list[Tensor]] = {}
-    with ExitStack() as hooks:
-        for name in layers:
-            hook = modules[name].register_forward_hook(
-                lambda _module, _inputs, output, name=name: captured.update({name: _as_maps(output)})
-            )
-            hooks.callback(hook.remove)
-        outs = model.bbox_head(model.extract_feat(inputs.detach().requires_grad_()))
-    unusable = [name for name in layers if not captured.get(name)]
-    if unusable:
-        raise ValueError(f"`layers`: module {unusable[0]!r} gives no (1, C, H, W) map in a forward pass")
-    return [activation for name in layers for activation in captured[name]], outs
-
-
-def _as_maps(output: Any) -> list[Tensor]:
-    outputs = output if isinstance(output, Sequence) else [output]
-    return [item for item in outputs if isinstance(item, Tensor) and item.ndim == 4]
 
 
 def _chosen_levels(levels: Sequence[int] | None, count: int) -> list[int]:

@@ -43,13 +43,17 @@ class PriorOutputs:
         scores = self.class_logits.softmax(-1)[:, :-1] if self.softmax else self.class_logits.sigmoid()
         return scores if self.factor_logits is None else scores * self.factor_logits.sigmoid()[:, None]
 
-    def logits(self, priors: Tensor, labels: Tensor) -> Tensor:
+    def logits(self, priors: Tensor, labels: Tensor, against_background: bool = False) -> Tensor:
         """(K,) differentiable: the logit of class ``labels[k]`` at prior ``priors[k]``.
 
-        Softmax and sigmoid heads: the class logit, before softmax or sigmoid. Heads whose score is a product
-        ``sigmoid(class) * sigmoid(factor)``: class logit + factor logit, so that both branches are explained.
+        Softmax and sigmoid heads: the class logit, before softmax or sigmoid (reading 12). Heads whose score is a
+        product ``sigmoid(class) * sigmoid(factor)``: class logit + factor logit, so that both branches are explained.
+        ``against_background`` subtracts the background's logit of a softmax head, without which a score stays the same
+        when all logits rise together; a sigmoid's logit is one against the background already.
         """
         logits = self.class_logits[priors, labels]
+        if against_background and self.softmax:
+            logits = logits - self.class_logits[priors, -1]
         return logits if self.factor_logits is None else logits + self.factor_logits[priors]
 
 

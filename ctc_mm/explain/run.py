@@ -121,7 +121,8 @@ def explain_files(
         score_thr: boxes with a lower score are not kept; by default the detector's own thresholds.
         class_name: explain boxes of this class only.
         track: wraps the loop, for a progress bar.
-        **options: ``target``, ``levels``, ``layers`` of :func:`ctc_mm.explain.detection_cam.explain_detection`.
+        **options: ``target``, ``levels``, ``layers``, ``against_background`` of
+            :func:`ctc_mm.explain.detection_cam.explain_detection`.
 
     Returns:
         One entry an image, in the order of the images.

@@ -63,6 +63,19 @@ def test_traced_prior_decodes_to_the_kept_box(detector, name):
     assert len(set(kept.levels.tolist())) > 1
 
 
+@pytest.mark.parametrize("name", ["ssd", "fcos"])
+def test_logit_against_the_background(detector, name):
+    head, outs = head_and_outs(detector, name)
+    plain = trace_kept_boxes(head, outs, META, score_thr=0.1)
+    margin = trace_kept_boxes(head, outs, META, score_thr=0.1, against_background=True)
+    assert torch.equal(margin.priors, plain.priors)
+    if name == "ssd":
+        background = rows(outs[0], 3)[margin.priors, 2]
+        assert torch.equal(margin.logits, plain.logits - background)
+    else:  # a sigmoid knows no background
+        assert torch.equal(margin.logits, plain.logits)
+
+
 def test_boxes_clipped_to_the_same_one_are_told_apart_by_score(detector):
     head, outs = head_and_outs(detector, "retinanet")
     with torch.no_grad():

@@ -208,12 +208,36 @@ def test_levels_leave_out_maps_but_keep_their_weights(detector, item):
     np.testing.assert_allclose(part.fused, (3 * full.levels[0] + full.levels[2]) / 4, atol=1e-6)
 
 
-def test_layers_by_name_give_the_necks_maps_and_deeper_ones(detector, item):
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("ssd", "neck"), ("retinanet", "bbox_head.cls_convs.0"), ("atss", "bbox_head.cls_convs.0"), ("yolox", None)],
+)
+def test_maps_before_the_class_logits_are_explained(detector, item, name, layer):
+    model = detector(name)
+    layers = [layer] if layer else [f"bbox_head.multi_level_cls_convs.{level}" for level in range(3)]
+    default = explain_detection(model, item(), score_thr=0.3)
+    named = explain_detection(model, item(), score_thr=0.3, layers=layers)
+    assert default.fused.max() > 0
+    np.testing.assert_allclose(named.levels, default.levels, atol=1e-5)
+
+
+def test_neck_is_explained_where_no_convolution_gives_the_logits(detector, item):
     model = detector("retinanet")
+    plain = model.bbox_head.forward
+
+    def halved(features):
+        scores, boxes = plain(features)
+        return [level / 2 for level in scores], boxes
+
+    model.bbox_head.forward = halved
     default = explain_detection(model, item(), score_thr=0.3)
     neck = explain_detection(model, item(), score_thr=0.3, layers=["neck"])
+    assert default.fused.max() > 0
     np.testing.assert_allclose(neck.levels, default.levels, atol=1e-5)
-    model.requires_grad_(False)
+
+
+def test_deeper_layers_are_explained_by_name(detector, item):
+    model = detector("retinanet").requires_grad_(False)
     deep = explain_detection(model, item(), score_thr=0.3, layers=["backbone.layer1", "backbone.layer4"])
     assert deep.levels.shape == (2, 96, 96)
     assert (deep.levels.max(axis=(1, 2)) > 0.9).all()

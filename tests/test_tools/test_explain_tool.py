@@ -113,7 +113,7 @@ def test_same_command_gives_the_same_bytes(tool, trained, tmp_path):
 
 
 def test_options_reach_the_explanation(tool, trained, tmp_path):
-    options = ["--score-thr", "0.2", "--target", "top1", "--class", "WBC", "--levels", "1"]
+    options = ["--score-thr", "0.2", "--target", "top1", "--class", "WBC", "--levels", "1", "--against-background"]
     options += ["--layers", "backbone.layer1", "backbone.layer2"]
     assert run(tool, trained, trained / "images" / "a.png", *options, "--out", tmp_path) == 0
     maps = np.load(tmp_path / "a.npz")

@@ -43,7 +43,8 @@ class GradCAMHook(Hook):
         target: ``'all'`` kept boxes, ``'top1'`` or the index of one box.
         class_name: explain boxes of this class only.
         levels: explain these levels of the pyramid only, 0 is the finest.
-        layers: names of modules to explain in place of the neck's outputs.
+        layers: names of modules to explain in place of the last maps before the class logits.
+        against_background: explain class logit minus background logit where the head has a softmax.
 
     Raises:
         ValueError: ``num_images`` or ``interval`` is not a positive number.
@@ -62,6 +63,7 @@ class GradCAMHook(Hook):
         class_name: str | None = None,
         levels: Sequence[int] | None = None,
         layers: Sequence[str] | None = None,
+        against_background: bool = False,
     ) -> None:
         for name, value in (("num_images", num_images), ("interval", interval)):
             if not isinstance(value, int) or value < 1:
@@ -71,7 +73,9 @@ class GradCAMHook(Hook):
         self.out_dir = out_dir
         self.score_thr = score_thr
         self.class_name = class_name
-        self.options: dict[str, Any] = dict(target=target, levels=levels, layers=layers)
+        self.options: dict[str, Any] = dict(
+            target=target, levels=levels, layers=layers, against_background=against_background
+        )
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Export after the validation of every ``interval``-th epoch."""
