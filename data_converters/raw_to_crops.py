@@ -17,7 +17,7 @@ from ctc_mm.formats.report import ConversionReport
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = make_parser(
-        "Cut raw images and their COCO boxes into crops: DIR/images and DIR/FILE.json, whose file names are relative to "
+        "Cut raw images and their COCO boxes into crops: DIR/images and DIR/FILE.json, whose names are relative to "
         "DIR/images; train, val and test may share DIR. By default crops do not overlap, as a test set needs it; "
         "random overlapping crops come with --train or --paper. Cut cells are dropped and counted; what is seen of "
         "them is an ignore region.",

@@ -140,10 +140,10 @@ def test_from_labels_to_crops(converter, lab, capsys):
 
 def test_the_same_input_gives_the_same_bytes(converter, lab):
     for run in "ab":
-        converter("labelme_to_coco")([str(lab / "labels"), "--out", str(lab / f"{run}.json")])
-        boxes = ["--boxes", str(lab / f"{run}.json"), "--out", str(lab / run)]
+        converter("labelme_to_coco")([str(lab / "labels"), "--out", str(lab / f"boxes_{run}/train.json")])
+        boxes = ["--boxes", str(lab / f"boxes_{run}/train.json"), "--out", str(lab / run)]
         converter("raw_to_crops")([str(lab), *boxes, "--size", "40", "--center", "90", "--train", "--per-image", "3"])
-    assert (lab / "a.json").read_bytes() == (lab / "b.json").read_bytes()
+    assert (lab / "boxes_a/train.json").read_bytes() == (lab / "boxes_b/train.json").read_bytes()
     first, second = (sorted(path for path in (lab / run).rglob("*") if path.is_file()) for run in "ab")
     assert [path.name for path in first] == [path.name for path in second]
     assert len(first) == 3 * 3 + 1
