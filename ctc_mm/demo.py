@@ -28,15 +28,17 @@ class DemoSettings:
     Args:
         train_fields, val_fields, test_fields: images of each split.
         side_px: side of a field.
+        um_per_px: pixel size; at 0.4 a CTC of 10 to 20 um is 25 to 50 px across.
         epochs: passes over the training set.
         explained: test fields that get Grad-CAM.
         seed: of phantom and training.
     """
 
-    train_fields: int = 120
+    train_fields: int = 160
     val_fields: int = 24
     test_fields: int = 48
     side_px: int = 320
+    um_per_px: float = 0.4
     epochs: int = 12
     explained: int = 6
     seed: int = 0
@@ -65,7 +67,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
     if again or not done or best_checkpoint(out_dir / "model") is None:
         mark.unlink(missing_ok=True)
         _draw(out_dir / "data" / "images", settings)
-        _convert(out_dir / "data")
+        _convert(out_dir / "data", settings)
         _train(out_dir, settings)
         write_json(mark, state)
     checkpoint = best_checkpoint(out_dir / "model")
@@ -82,18 +84,23 @@ def _draw(images_dir: Path, settings: DemoSettings) -> None:
     from ctc_mm.phantoms import BrightfieldPhantomConfig, write_labelme_set
 
     counts = dict(zip(SPLITS, (settings.train_fields, settings.val_fields, settings.test_fields), strict=True))
-    # A quarter of the phantom's default field holds a quarter of its cells.
+    # Small fields, dense with cells: what a short training sees most of is cells.
     config = BrightfieldPhantomConfig(
-        image_wh=(settings.side_px, settings.side_px), ctc_count=(1, 4), wbc_count=(2, 6), debris_count=(3, 10)
+        image_wh=(settings.side_px, settings.side_px),
+        um_per_px=settings.um_per_px,
+        ctc_count=(1, 5),
+        wbc_count=(2, 8),
+        debris_count=(2, 8),
     )
     write_labelme_set(images_dir, counts, config, settings.seed, show_progress=True)
 
 
-def _convert(data_dir: Path) -> None:
+def _convert(data_dir: Path, settings: DemoSettings) -> None:
     images = data_dir / "images"
+    known = ("--um-per-px", settings.um_per_px, "--channel", "bright-field")
     for split in SPLITS:
-        _run("data_converters/labelme_to_coco.py", images / split, "--images", images, "--um-per-px", "0.6",
-             "--channel", "bright-field", "--out", data_dir / f"{split}.json")  # fmt: skip
+        out = data_dir / f"{split}.json"
+        _run("data_converters/labelme_to_coco.py", images / split, "--images", images, *known, "--out", out)
 
 
 def _train(out_dir: Path, settings: DemoSettings) -> None:
