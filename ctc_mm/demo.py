@@ -104,6 +104,8 @@ def _convert(data_dir: Path, settings: DemoSettings) -> None:
 
 
 def _train(out_dir: Path, settings: DemoSettings) -> None:
+    for stale in (out_dir / "model").glob("best_*_epoch_*.pth"):
+        stale.unlink()  # a former training's best would pass for this one's
     _run("tools/train.py", CONFIG, "--work-dir", out_dir / "model", "--cfg-options", f"data_root={out_dir}/data/",
          f"train_cfg.max_epochs={settings.epochs}", f"randomness.seed={settings.seed}")  # fmt: skip
 
@@ -129,8 +131,8 @@ def _summarise(out_dir: Path, metrics: dict) -> None:
         rates = (one["AP"], used["score_thr"], used["precision"], used["recall"], used["f1"])
         shown = ["-" if rate is None else f"{rate:.3f}" for rate in rates]
         table.add_row(name, *shown, *(str(used[count]) for count in ("TP", "FP", "FN")))
-    console = Console(soft_wrap=True)
-    console.print(table)
+    Console().print(table)
+    console = Console(soft_wrap=True)  # a path stays whole, to be copied
     console.print(f"speed at batch 1: {speed['model_alone']['fps']:.1f} images/s (model alone, {speed['device']})")
     for what, path in (
         ("metrics", "test/metrics.json"),

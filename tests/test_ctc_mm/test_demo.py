@@ -1,0 +1,98 @@
+"""The demo's own part: which commands it runs, what it reuses, what it prints. The commands have tests of their own."""
+
+import json
+
+import pytest
+
+import ctc_mm.demo as demo
+from ctc_mm.formats.files import write_json
+
+RATES = {"score_thr": 0.4, "precision": 0.9, "recall": 0.8, "f1": 0.847, "TP": 8, "FP": 1, "FN": 2}
+METRICS = {
+    "classes": ["CTC", "WBC"],
+    "per_class": {
+        "CTC": {"AP": 0.91, "at_frozen_thr": RATES, "at_score_thr": RATES | {"recall": 0.5}},
+        "WBC": {"AP": None, "at_frozen_thr": None, "at_score_thr": RATES | {"precision": None}},
+    },
+}
+SETTINGS = demo.DemoSettings(train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1)
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """Record the commands instead of running them, and leave behind what they would."""
+    ran = []
+
+    def record(script, *words):
+        ran.append([script, *map(str, words)])
+        if script == "tools/train.py":
+            (tmp_path / "model").mkdir(exist_ok=True)
+            (tmp_path / "model" / "best_ctc_mAP50_epoch_1.pth").touch()
+        if script == "tools/test.py":
+            write_json(tmp_path / "test" / "metrics.json", METRICS)
+            write_json(tmp_path / "test" / "speed.json", {"model_alone": {"fps": 5.0}, "device": "cpu"})
+
+    monkeypatch.setattr(demo, "_run", record)
+    return ran
+
+
+def scripts(commands):
+    return [words[0].rpartition("/")[2] for words in commands]
+
+
+WHOLE = ["labelme_to_coco.py"] * 3 + ["train.py", "test.py", "explain.py"]
+
+
+def test_whole_chain_in_order_then_only_what_is_cheap(commands, tmp_path):
+    assert demo.run_demo(tmp_path, SETTINGS) == METRICS
+    assert scripts(commands) == WHOLE
+    assert len(list((tmp_path / "data/images/train").glob("*.png"))) == 2
+    explain = commands[-1]
+    assert sum(word.endswith(".png") for word in explain) == SETTINGS.explained
+    assert any(word.endswith("best_ctc_mAP50_epoch_1.pth") for word in explain)
+    commands.clear()
+    demo.run_demo(tmp_path, SETTINGS)
+    assert scripts(commands) == ["test.py", "explain.py"]
+
+
+@pytest.mark.parametrize("change", ["settings", "weights", "again"])
+def test_anything_changed_starts_anew(commands, tmp_path, change):
+    demo.run_demo(tmp_path, SETTINGS)
+    commands.clear()
+    (tmp_path / "model" / "best_ctc_mAP50_epoch_9.pth").touch()  # what a former training left
+    if change == "weights":
+        for path in (tmp_path / "model").glob("*.pth"):
+            path.unlink()
+    settings = demo.DemoSettings(**{**vars(SETTINGS), "seed": 1}) if change == "settings" else SETTINGS
+    demo.run_demo(tmp_path, settings, again=change == "again")
+    assert scripts(commands) == WHOLE
+    assert [path.name for path in (tmp_path / "model").glob("*.pth")] == ["best_ctc_mAP50_epoch_1.pth"]
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == settings.seed
+
+
+def test_interrupted_training_is_not_taken_for_done(commands, tmp_path, monkeypatch):
+    demo.run_demo(tmp_path, SETTINGS)
+
+    def fail(script, *words):
+        if script == "tools/train.py":
+            raise RuntimeError("stopped")
+
+    monkeypatch.setattr(demo, "_run", fail)
+    with pytest.raises(RuntimeError, match="stopped"):
+        demo.run_demo(tmp_path, SETTINGS, again=True)
+    assert not (tmp_path / "settings.json").exists()
+
+
+def test_summary_shows_the_frozen_threshold_and_every_path(commands, tmp_path, capsys):
+    demo.run_demo(tmp_path, SETTINGS)
+    shown = capsys.readouterr().out
+    assert "0.910" in shown
+    assert "0.800" in shown
+    assert "0.500" not in shown
+    for part in ("test/metrics.json", "test/pr_curve.png", "explained", "model"):
+        assert str(tmp_path / part) in shown
+
+
+def test_failed_command_is_named():
+    with pytest.raises(RuntimeError, match="python tools/train.py --no-such-option.* ended with code 2"):
+        demo._run("tools/train.py", "--no-such-option")
