@@ -2,8 +2,4 @@
 
 _base_ = './ssd.py'
 
-model = dict(neck=[
-    _base_.model.neck,
-    dict(type='ctc_mm.CBAMNeck', in_channels=_base_.levels),
-    dict(type='ctc_mm.TransposedConvFusionNeck', in_channels=_base_.levels),
-])
+model = dict(neck=[_base_.model.neck, _base_.attention, _base_.fusion])

@@ -2,13 +2,4 @@
 
 _base_ = './ssdlite_mobilenetv2_bccd.py'
 
-model = dict(
-    neck=[
-        _base_.model.neck,
-        dict(type='ctc_mm.CBAMNeck', in_channels=_base_.levels),
-        dict(
-            type='ctc_mm.TransposedConvFusionNeck',
-            in_channels=_base_.levels,
-            deconv_channels=(32, 64, 128),
-            norm_cfg=_base_.norm),
-    ])
+model = dict(neck=[_base_.model.neck, _base_.attention, _base_.fusion])

@@ -17,6 +17,7 @@ RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "exp
 VARIABLES = {
     "data_root", "classes", "num_classes", "metainfo", "dataset", "levels", "input_size", "norm", "max_epochs",
     "freeze_epochs", "base_lr", "train_pipeline", "test_pipeline", "custom_imports", "vis_backends", "cudnn_benchmark",
+    "attention", "fusion", "workers",
 }  # fmt: skip
 IDS = ["/".join(path.parts[path.parts.index("configs") + 1 :]) for path in CONFIGS]
 

@@ -6,6 +6,10 @@ They equal MMDetection's SSD300-COCO anchors (basesize_ratio_range=(0.15, 0.9)),
 _base_ = 'mmdet::_base_/models/ssd300.py'
 
 levels = (512, 1024, 512, 256, 256, 256)  # channels of the six levels, finest first
+# What the upgraded SSD adds to the neck (paper 2.6.2).
+attention = dict(type='ctc_mm.CBAMNeck', in_channels=levels)
+fusion = dict(type='ctc_mm.TransposedConvFusionNeck', in_channels=levels)
+
 model = dict(
     # torchvision's weights expect RGB in units of ImageNet's spread.
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),

@@ -4,6 +4,11 @@ input_size = 320
 levels = (32, 96, 1280, 512, 256, 256)  # channels of the six levels, finest first
 norm = dict(type='BN', eps=0.001, momentum=0.03)
 
+# What the upgraded SSD adds to the neck (paper 2.6.2).
+attention = dict(type='ctc_mm.CBAMNeck', in_channels=levels)
+fusion = dict(
+    type='ctc_mm.TransposedConvFusionNeck', in_channels=levels, deconv_channels=(32, 64, 128), norm_cfg=norm)
+
 model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
