@@ -34,9 +34,16 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             traceback.print_exc()
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)  # noqa: T201
+        print(f"error: {_one_message(error)}", file=sys.stderr)  # noqa: T201
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _one_message(error: Exception) -> str:
+    """What went wrong, in the words of whoever raised it; a system's error about a file, with the file in front."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; check the path, and that it may be read or written"
+    return str(error) or type(error).__name__
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

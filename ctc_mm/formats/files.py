@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -20,11 +21,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             choose the format by it.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be made or written, or ``path`` is a folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, where a file is to be written", str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:  # it names the temporary file or a folder above, which the user never gave
+        raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
     os.close(handle)
     temporary = Path(name)
     # mkstemp makes the file private; what the project writes is readable as any other file of the user's.

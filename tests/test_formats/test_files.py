@@ -1,0 +1,43 @@
+"""Files are written whole or not at all, and what cannot be written is named."""
+
+import json
+
+import pytest
+
+from ctc_mm.formats.files import atomic_path, atomic_write_text, write_json
+
+
+def test_folders_are_made_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "new" / "deep" / "a.txt"
+    atomic_write_text(path, "\u00b5m\n")
+    assert path.read_bytes() == "\u00b5m\n".encode()
+    assert [item.name for item in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_failure_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": [2]})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"b": float("nan")})
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_half()
+    assert path.read_bytes() == before
+    assert json.loads(before) == {"b": 1, "a": [2]}
+    assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(IsADirectoryError, match=r"is a folder, where a file is to be written: '.*folder'"):
+        atomic_write_text(tmp_path / "folder", "x")
+    with pytest.raises(OSError, match=r"cannot be written .*: '.*file/a\.txt'"):
+        atomic_write_text(tmp_path / "file" / "a.txt", "x")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
