@@ -14,7 +14,7 @@ from ctc_mm import __version__
 from ctc_mm.errors import AnnotationError, ImageReadError
 from ctc_mm.formats.assemble import require_same_size
 from ctc_mm.formats.images import WHITE_LEVEL_8_BIT, common_white_level, facts_of, image_facts
-from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, resolve_inside
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, require_folder, resolve_inside
 from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progress
 from ctc_mm.imaging.crops import (
     boxes_in_window,
@@ -98,6 +98,7 @@ def cut_set(
         ImageReadError: an image that cannot be decoded or scaled.
     """
     report = ConversionReport()
+    require_folder(images_root)
     cutter = _Cutter(_with_white_levels(raw, images_root, progress), images_root, out_dir, options, report)
     crops = [crop for crops in gather(cutter.raw.images, cutter.cut, progress, "cutting") for crop in crops]
     _note_unnamed(raw, images_root, report)

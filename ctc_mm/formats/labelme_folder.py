@@ -19,7 +19,7 @@ from ctc_mm.formats.labelme import (
     read_labelme,
 )
 from ctc_mm.formats.labels import LabelRules
-from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, resolve_inside
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, require_folder, resolve_inside
 from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progress
 from ctc_mm.structures import IGNORE_LABEL, LabelledSet
 
@@ -57,6 +57,7 @@ def convert_labelme(
         ImageReadError: an image that cannot be decoded.
     """
     report = ConversionReport()
+    require_folder(folder.images_root)
     out = folder.out.resolve() if folder.out is not None else None
     paths = [path for path in files_under(folder.in_dir, (".json",)) if path.resolve() != out]
     if not paths and not folder.unlabelled_as_empty:

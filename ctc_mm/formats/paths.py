@@ -45,14 +45,23 @@ def resolve_inside(root: Path, folder: Path, written: str) -> tuple[Path, str]:
     return path, path.relative_to(root).as_posix()
 
 
+def require_folder(folder: Path) -> None:
+    """Refuse a path that is no folder.
+
+    Raises:
+        AnnotationError: it is not there, or a file.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder} is not a folder; check the path")
+
+
 def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the files under ``folder`` with one of ``suffixes`` (any case), sorted, hidden ones left out.
 
     Raises:
         AnnotationError: ``folder`` is not a folder.
     """
-    if not folder.is_dir():
-        raise AnnotationError(f"{folder} is not a folder; check the path")
+    require_folder(folder)
     found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
     visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())

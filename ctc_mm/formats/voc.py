@@ -28,7 +28,7 @@ from ctc_mm.formats.assemble import (
 )
 from ctc_mm.formats.images import ImageFacts, image_facts
 from ctc_mm.formats.labels import LabelRules
-from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, resolve_inside
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, require_folder, resolve_inside
 from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progress
 from ctc_mm.structures import BoxXYXY, LabelledSet
 
@@ -146,6 +146,7 @@ def convert_voc(
     paths = files_under(xml_dir, (".xml",))
     if not paths:
         raise AnnotationError(f"{xml_dir}: no XML file in this folder; give the folder of the VOC annotations")
+    require_folder(images_root)
     folders = (xml_dir, images_root)
     files = gather(paths, read_voc, progress, "reading labels")
     wanted = files if split is None else _of_split(files, xml_dir, split)

@@ -326,3 +326,10 @@ def test_one_class_is_enough(lab):
     assert lab.convert(LabelRules(classes=("CTC",), skip_unknown=True))[0].classes == ("CTC",)
     with pytest.raises(AnnotationError, match="'WBC', which --classes CTC does not list"):
         lab.convert(LabelRules(classes=("CTC",)))
+
+
+def test_a_root_that_is_no_folder_is_named(lab):
+    lab.image("a.png")
+    lab.label("a", _shape())
+    with pytest.raises(AnnotationError, match="nowhere is not a folder; check the path"):
+        lab.convert(images_root=lab.root / "nowhere")

@@ -258,3 +258,10 @@ def test_an_empty_folder_and_one_without_any_object_are_refused(lab):
     with pytest.raises(AnnotationError, match="--classes"):
         lab.convert()
     assert lab.convert(LabelRules(classes=("CTC",), own_names=True))[1].images_without_cells == 1
+
+
+def test_an_images_folder_that_is_none_is_named(lab):
+    lab.field("a", _object())
+    (lab.root / "images").rename(lab.root / "pictures")
+    with pytest.raises(AnnotationError, match="images is not a folder; check the path"):
+        lab.convert()
