@@ -31,11 +31,14 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
     from ctc_mm.engine.pretrained import require_pretrained_weights, train_from_scratch
     from ctc_mm.engine.setup import load_config, register_all_modules
+    from ctc_mm.engine.work_dir import require_last_checkpoint
 
     use_safe_checkpoints(args.trust_checkpoint)
     register_all_modules()
     config = load_config(args.config, args.cfg_options, args.work_dir)
     config.launcher, config.resume = args.launcher, args.resume or config.get("resume", False)
+    if args.resume:
+        require_last_checkpoint(config.work_dir)
     if args.amp:
         config.optim_wrapper.type, config.optim_wrapper.loss_scale = "AmpOptimWrapper", "dynamic"
     if args.from_scratch:

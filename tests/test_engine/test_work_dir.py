@@ -1,4 +1,7 @@
-from ctc_mm.engine.work_dir import best_checkpoint
+import pytest
+
+from ctc_mm.engine.work_dir import best_checkpoint, require_last_checkpoint
+from ctc_mm.errors import CheckpointError
 
 
 def test_no_folder_and_no_checkpoint(tmp_path):
@@ -11,3 +14,22 @@ def test_latest_best_by_number_not_by_letter(tmp_path):
     for epoch in (2, 9, 10):
         (tmp_path / f"best_ctc_mAP50_epoch_{epoch}.pth").touch()
     assert best_checkpoint(tmp_path).name == "best_ctc_mAP50_epoch_10.pth"
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no_folder", "empty_folder"])
+def test_nothing_to_resume_from_is_an_error(tmp_path, made):
+    folder = tmp_path / "run"
+    if made:
+        folder.mkdir()
+    with pytest.raises(CheckpointError, match=r"run: no checkpoint to resume from .*--work-dir.*without --resume"):
+        require_last_checkpoint(folder)
+
+
+def test_the_last_checkpoint_is_the_one_named(tmp_path):
+    for epoch in (1, 2):
+        (tmp_path / f"epoch_{epoch}.pth").touch()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_2.pth"))
+    assert require_last_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+    (tmp_path / "epoch_2.pth").unlink()
+    with pytest.raises(CheckpointError, match=r"`last_checkpoint` names .*epoch_2\.pth, which is not there"):
+        require_last_checkpoint(tmp_path)
