@@ -20,6 +20,7 @@ from ctc_mm.evaluation.operating_point import (
     published_operating_point,
 )
 from ctc_mm.evaluation.speed import measure_speed, write_speed
+from ctc_mm.models.loading import load_all_weights
 
 
 def evaluate_detector(
@@ -41,13 +42,15 @@ def evaluate_detector(
         The metric's values by name.
 
     Raises:
-        CheckpointError: the weights cannot be read or were trained for other classes.
+        OSError: ``out_dir`` cannot be made.
+        CheckpointError: the weights cannot be read, do not fit the model, or were trained for other classes.
     """
     checkpoint = load_checkpoint_safely(checkpoint_path, trust)
     check_classes(checkpoint, config, checkpoint_path)
+    Path(out_dir).mkdir(parents=True, exist_ok=True)  # before the work, not after it
     config = copy.deepcopy(config)
     config.load_from, config.resume = str(checkpoint_path), False
-    point = frozen_operating_point(checkpoint) or choose_on_validation(config)
+    point = frozen_operating_point(checkpoint) or choose_on_validation(config, checkpoint)
 
     evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
     for evaluator in evaluators:
@@ -58,6 +61,7 @@ def evaluate_detector(
     if point is not None:
         apply_operating_point(evaluators, point)
     runner = Runner.from_cfg(config)
+    load_all_weights(runner.model, checkpoint, checkpoint_path)  # the runner alone would test what it left random
     metrics = runner.test()
     if speed_images:
         dataset = runner.test_dataloader.dataset
@@ -67,10 +71,20 @@ def evaluate_detector(
     return metrics
 
 
-def choose_on_validation(config: Config) -> dict[str, Any] | None:
-    """Validate the weights of ``config.load_from`` and return the threshold of best F1 there; None if there is none."""
+def choose_on_validation(config: Config, checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Validate the weights of ``config.load_from`` and return the threshold of best F1 there; None if there is none.
+
+    Args:
+        config: the model's config.
+        checkpoint: what ``config.load_from`` holds.
+
+    Raises:
+        CheckpointError: the weights do not fit the model.
+    """
     print_log("no score threshold stored for these weights: choosing it on the validation set.", logger="current")
-    Runner.from_cfg(copy.deepcopy(config)).val()
+    runner = Runner.from_cfg(copy.deepcopy(config))
+    load_all_weights(runner.model, checkpoint, config.load_from)
+    runner.val()
     point = published_operating_point()
     if point is None:
         print_log("the validation set offers no threshold (no cell was found); test has none.", logger="current")

@@ -16,11 +16,12 @@ from torch import nn
 
 import ctc_mm.datasets.transforms
 import ctc_mm.models  # noqa: F401  # both for what they register
-from ctc_mm.errors import CheckpointError, ConfigError
+from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.operating_point import frozen_operating_point
 from ctc_mm.explain.detection_cam import DEFAULT_SCORE_THR, explain_detection
 from ctc_mm.explain.files import ExplanationFiles, list_images, output_stems, save_explanation
 from ctc_mm.formats.files import write_json
+from ctc_mm.models.loading import load_all_weights
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,7 @@ def build_detector(cfg: Config, checkpoint: Mapping[str, Any], source: str | Pat
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
-    try:
-        model.load_state_dict(checkpoint.get("state_dict", checkpoint), strict=True)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{source}: its weights do not fit the config; give the config it was trained with ({lines[:300]})"
-        ) from error
+    load_all_weights(model, checkpoint, source)
     dataset_meta = (checkpoint.get("meta") or {}).get("dataset_meta") or {}
     return Detector(
         model=model.to(device).eval(),

@@ -89,6 +89,17 @@ def test_tools_test_on_the_checkpoint(repo, data, trained, tmp_path):
     assert (tmp_path / "pr_CTC.csv").is_file()
 
 
+def test_weights_of_another_model_are_refused(repo, data, trained, tmp_path):
+    # MMEngine's runner would warn, and test a head behind random features.
+    done = run(
+        repo, "tools/test.py", "configs/ablation/ssd_attention.py", trained / "epoch_1.pth", "--out", tmp_path,
+        "--cfg-options", f"data_root={data}/",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(r"epoch_1\.pth: its weights do not fit the config.*neck\.2", done.stderr), done.stderr[-2000:]
+    assert not (tmp_path / "metrics.json").exists()
+
+
 @pytest.mark.parametrize(
     ("script", "words", "code", "message"),
     [
@@ -98,9 +109,10 @@ def test_tools_test_on_the_checkpoint(repo, data, trained, tmp_path):
         ("train", [HEADLINE, "--cfg-options", "lr"], 2, "KEY=VALUE"),
         ("train", [HEADLINE, "--cfg-options", "model.backbone.init_cfg.checkpoint=no/such.pth"], 1,
          "no/such.pth.*--cfg-options model.backbone.init_cfg.checkpoint=FILE.*--from-scratch"),
+        ("train", [HEADLINE, "--resume", "--work-dir", "no/such/run"], 1, "no/such/run: no checkpoint to resume from"),
         ("test", [HEADLINE, "no/such.pth"], 1, "no/such.pth"),
     ],
-    ids=["usage", "no_config", "unknown_option", "no_pair", "no_weights", "no_checkpoint"],
+    ids=["usage", "no_config", "unknown_option", "no_pair", "no_weights", "no_resume", "no_checkpoint"],
 )  # fmt: skip
 def test_mistakes_end_with_a_line_that_helps(repo, script, words, code, message):
     done = run(repo, f"tools/{script}.py", *words)
