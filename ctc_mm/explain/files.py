@@ -13,9 +13,8 @@ from ctc_mm.errors import ImageReadError
 from ctc_mm.explain.detection_cam import DetectionCAM
 from ctc_mm.explain.draw import draw_levels, draw_overlay
 from ctc_mm.formats.files import atomic_path
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under
 from ctc_mm.imaging.io import read_image, write_png
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def save_explanation(
 
 
 def list_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Image files, and the image files directly inside folders, each once, in the order given (folders by name).
+    """Image files, and those in folders and their subfolders, each once, in the order given (folders by path).
 
     Raises:
         ImageReadError: a path does not exist, or a folder holds no image.
@@ -82,7 +81,7 @@ def list_images(paths: Sequence[str | Path]) -> list[Path]:
     images: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
+            inside = files_under(path, IMAGE_SUFFIXES)
             if not inside:
                 raise ImageReadError(f"{path}: no image in this folder; known suffixes: {', '.join(IMAGE_SUFFIXES)}")
             images.update(dict.fromkeys(inside))

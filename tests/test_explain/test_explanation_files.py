@@ -41,8 +41,10 @@ def test_files_and_folders_are_listed_once_and_in_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "c.jpg").touch()
-    listed = list_images([tmp_path / "b.png", tmp_path, str(tmp_path / "deeper")])
-    assert [path.name for path in listed] == ["b.png", "a.TIF", "c.jpg"]
+    listed = list_images([tmp_path / "b.png", str(tmp_path / "deeper"), tmp_path])
+    assert [path.name for path in listed] == ["b.png", "c.jpg", "a.TIF"]
+    # Converters keep a set's subfolders (images/train/...), so the folder that a user names may hold folders alone.
+    assert [path.name for path in list_images([tmp_path])] == ["a.TIF", "b.png", "c.jpg"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("empty", "no image in this folder"), ("gone.png", "no such file")])
