@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
 from ctc_mm.errors import AnnotationError, ConfigError, ImageReadError
+from ctc_mm.formats.fields import JsonField, load_json_object
 from ctc_mm.registry import DATASETS
 
 # Keys of a COCO image that travel with it through the pipeline (design: files).
@@ -53,9 +53,10 @@ class CTCDetDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file, check it and count what cannot be used."""
-        content = self._read_annotation_file()
-        self._check_classes(content["categories"])
-        self._metainfo.update(describe_images(content["images"], self.ann_file))
+        root = self._read_annotation_file()
+        self._check_classes([category.get("name").string() for category in root.get("categories").objects()])
+        check_records(root)
+        self._metainfo.update(describe_images(root.get("images").value, self.ann_file))
         self.dropped.clear()
         data_list = super().load_data_list()
         self._check_images_exist(data_list)
@@ -85,32 +86,26 @@ class CTCDetDataset(CocoDataset):
             )
         return kept
 
-    def _read_annotation_file(self) -> dict:
+    def _read_annotation_file(self) -> JsonField:
         path = Path(self.ann_file)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not path.is_file():
             raise AnnotationError(
                 f"{path}: no such annotation file. Make it with data_converters/labelme_to_coco.py or voc_to_coco.py, "
                 "or set data_root on the command line (--cfg-options data_root=FOLDER)."
-            ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise AnnotationError(f"{path}: not JSON ({error}). Convert the labels again.") from error
-        missing = [
-            key
-            for key in ("images", "annotations", "categories")
-            if not isinstance(content, Mapping) or not isinstance(content.get(key), list)
-        ]
+            )
+        root = load_json_object(path)
+        content = root.mapping()
+        missing = [key for key in ("images", "annotations", "categories") if not isinstance(content.get(key), list)]
         if missing:
             raise AnnotationError(f"{path}: not COCO JSON, the lists {missing} are missing. Convert the labels again.")
         if not content["images"]:
             raise AnnotationError(
                 f"{path}: it names no image. Convert the labels again; the report says what was kept."
             )
-        return content
+        return root
 
-    def _check_classes(self, categories: list[dict]) -> None:
-        names, classes = [category.get("name") for category in categories], list(self.metainfo.get("classes") or [])
+    def _check_classes(self, names: list[str]) -> None:
+        classes = list(self.metainfo.get("classes") or [])
         if not classes:
             raise ConfigError("metainfo.classes is empty; name the classes in the order of the annotation file.")
         if names != classes:
@@ -139,6 +134,33 @@ class CTCDetDataset(CocoDataset):
             f"{self.ann_file}: {len(data_list)} images ({blank} without cells), {boxes} boxes; dropped: {dropped}.",
             logger="current",
         )
+
+
+def check_records(root: JsonField) -> None:
+    """Refuse records that MMDetection would pass over in silence, or stumble over without naming them.
+
+    Args:
+        root: a COCO file with its three lists.
+
+    Raises:
+        AnnotationError: a key is missing or no number, or an annotation names no image or category of the file; the
+            message names the record.
+    """
+    categories = {category.get("id").integer() for category in root.get("categories").objects()}
+    images = set()
+    for image in root.get("images").objects():
+        image.get("file_name").string()
+        for key in ("width", "height"):
+            image.get(key).integer(minimum=1)
+        images.add(image.get("id").integer())
+    for annotation in root.get("annotations").objects():
+        annotation.get("bbox").numbers(4)
+        annotation.get("area").number()
+        for key, known in (("image_id", images), ("category_id", categories)):
+            if annotation.get(key).integer() not in known:
+                raise annotation.error(
+                    f"{key} {annotation.get(key).value} is not in the file's list; remove the annotation or complete it"
+                )
 
 
 def reason_to_drop(annotation: Mapping, image: Mapping) -> str | None:

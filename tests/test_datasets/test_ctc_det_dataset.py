@@ -138,17 +138,39 @@ def test_missing_images_are_all_counted_before_training(tmp_path, coco):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
-        ("[]", r"not COCO JSON.*\['images', 'annotations', 'categories'\]"),
+        ("{", "not complete JSON"),
+        ("[]", r"must be an object"),
+        ("{}", r"not COCO JSON.*\['images', 'annotations', 'categories'\]"),
         ('{"images": [], "annotations": {}, "categories": []}', r"\['annotations'\]"),
     ],
-    ids=["truncated", "list", "wrong_type"],
+    ids=["truncated", "list", "other_file", "wrong_type"],
 )
 def test_bad_file_is_named(tmp_path, coco, text, message):
     dataset = build(tmp_path, coco, lazy_init=True)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(AnnotationError, match=r"a\.json.*" + message):
         dataset.full_init()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][1].pop("bbox"), r"annotations\[1\]: lacks the key 'bbox'"),
+        (lambda c: c["annotations"][1].pop("area"), r"annotations\[1\]: lacks the key 'area'"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotations\[0\]\.bbox: must be a list of 4 numbers"),
+        (lambda c: c["annotations"][0].update(image_id=99), r"annotations\[0\]: image_id 99 is not in the file's list"),
+        (lambda c: c["annotations"][0].update(category_id=9), r"annotations\[0\]: category_id 9 is not in the file's"),
+        (lambda c: c["images"][2].pop("width"), r"images\[2\]: lacks the key 'width'"),
+        (lambda c: c["images"][0].update(height=0), r"images\[0\]\.height: must be a whole number of at least 1"),
+        (lambda c: c["categories"][0].pop("name"), r"categories\[0\]: lacks the key 'name'"),
+    ],
+    ids=["no_box", "no_area", "short_box", "no_such_image", "no_such_class", "no_width", "no_height", "no_name"],
+)
+def test_bad_records_are_named(tmp_path, coco, change, message):
+    """MMDetection skips the unknown in silence and ends with a bare KeyError on the rest."""
+    change(coco)
+    with pytest.raises(AnnotationError, match=r"a\.json: " + message):
+        build(tmp_path, coco)
 
 
 def test_missing_file_says_how_to_make_it(tmp_path, coco):
