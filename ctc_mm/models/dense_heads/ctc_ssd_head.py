@@ -55,6 +55,10 @@ class CTCSSDHead(SSDHead):
         unknown = sorted(set(train_cfg) - KNOWN_TRAIN_KEYS)
         if unknown:
             raise ConfigError(f"train_cfg of CTCSSDHead: unknown keys {unknown}; known: {sorted(KNOWN_TRAIN_KEYS)}.")
+        for name in ("neg_pos_ratio", "blank_negatives", "ignore_iof_thr", "smoothl1_beta"):
+            value = train_cfg.get(name, 0)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"train_cfg.{name} must be a number; received {value!r}.")
         self.neg_pos_ratio = float(train_cfg.get("neg_pos_ratio", 1.2))
         self.blank_negatives = int(train_cfg.get("blank_negatives", 100))
         self.ignore_iof_thr = float(train_cfg.get("ignore_iof_thr", 0.5))

@@ -187,8 +187,9 @@ def test_autocast_gives_full_precision_losses():
         (dict(ignore_iof_thr=1.0), r"ignore_iof_thr must be in \[0, 1\)"),
         (dict(mining="slide"), r"mining must be one of \['batch', 'image'\]; received 'slide'"),
         (dict(neg_pos_ration=2), r"unknown keys \['neg_pos_ration'\]"),
+        (dict(neg_pos_ratio="1,2"), r"train_cfg\.neg_pos_ratio must be a number; received '1,2'"),
     ],
-    ids=["ratio", "blank", "iof", "mining", "unknown"],
+    ids=["ratio", "blank", "iof", "mining", "unknown", "text"],
 )
 def test_wrong_settings_are_named(train_cfg, message):
     with pytest.raises(ConfigError, match=message):
