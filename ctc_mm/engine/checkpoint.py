@@ -183,7 +183,7 @@ def _refusal(path: Path, trust: bool, error: Exception) -> str:
 def _reason(error: Exception) -> str:
     """The line of torch on what was refused, without its advice to switch the protection off."""
     text = str(error)
-    for marker in ("WeightsUnpickler error:", "Unsupported"):
+    for marker in ("Trying to load", "WeightsUnpickler error:", "Unsupported"):
         if marker in text:
             return " ".join(text[text.index(marker) :].splitlines()[0].split(" Please use")[0].split())
     return " ".join(text.splitlines()[0].split()) if text else type(error).__name__

@@ -89,6 +89,14 @@ def test_code_in_a_file_does_not_run(tmp_path, write_attack, load):
     assert not proof.exists()
 
 
+def test_refusal_says_what_was_found_and_not_how_to_switch_protection_off(tmp_path):
+    write_reduce_attack(tmp_path / "evil.pth", tmp_path / "proof")
+    with pytest.raises(CheckpointError, match=r"evil\.pth: needs pickle.*\.mkdir") as refusal:
+        load_checkpoint_safely(tmp_path / "evil.pth")
+    assert "`weights_only`" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 def test_the_attacks_are_real(tmp_path):
     write_reduce_attack(tmp_path / "a.pth", tmp_path / "a")
     torch.load(tmp_path / "a.pth", weights_only=False)
