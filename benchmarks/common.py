@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctc_mm.cpu import tune_cpu
+
 if TYPE_CHECKING:
     import torch
     from mmengine.config import Config
@@ -107,7 +109,8 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def start(threads: int | None) -> None:
-    """Register all modules, silence notes below a warning, and set torch's number of threads."""
+    """Set up as the tools do, silence notes below a warning, and set torch's number of threads; before torch."""
+    tune_cpu()
     import torch
     from mmengine.logging import MMLogger
 

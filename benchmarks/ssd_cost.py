@@ -1,11 +1,12 @@
-"""What attention and fusion cost: SSD300, +CBAM, +fusion and both, side by side in one run.
+r"""What attention and fusion cost: SSD300, +CBAM, +fusion and both, side by side in one run.
 
 Every round runs every model, and each time is divided by that of the first model in the same round, so that noise of
 a shared machine hits all alike. "network" is backbone, neck and head; "predict" adds decoding, NMS and scaling of the
 boxes. The weights are random, so the score threshold is set to let as many candidates into NMS for each model.
 
 example: python benchmarks/ssd_cost.py --batch-size 4 --rounds 9 --threads 2 --out ssd_cost.json
-         cd configs/lite; python ../../benchmarks/ssd_cost.py ssdlite_mobilenetv2_ctc.py ssdlite_cbam_mobilenetv2_ctc.py
+         python benchmarks/ssd_cost.py configs/lite/ssdlite_mobilenetv2_ctc.py \
+             configs/lite/ssdlite_cbam_mobilenetv2_ctc.py
 """
 
 from __future__ import annotations
@@ -136,9 +137,10 @@ class Contestant:
 
     def gflops_per_image(self) -> float:
         """1e9 operations an image; a multiplication and an addition count as two, convolutions only."""
+        import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        with FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             self.network()
         return counter.get_total_flops() / 1e9 / len(self.batch["inputs"])
 
@@ -166,9 +168,9 @@ def synthetic_batch(batch_size: int, side_px: int, seed: int) -> dict[str, list]
 
 def measure_memory(path: Path, args: argparse.Namespace) -> dict[str, float]:
     """Peak memory of one model alone in this process, and what Python and its libraries take before it is built."""
+    start(args.threads)
     import torch
 
-    start(args.threads)
     libraries_mib = resident_mib()
     contestant = build(path, args)
     with torch.inference_mode():
