@@ -111,7 +111,9 @@ class CTCDetDataset(CocoDataset):
         if names != classes:
             raise AnnotationError(
                 f"{self.ann_file}: its categories are {names}, but the config's metainfo.classes are {classes}. "
-                "They must be the same in the same order: labels follow the file, names follow the config."
+                "They must be the same in the same order, since labels follow the file and names the config: "
+                f"convert again with --classes {','.join(classes)}, or train with "
+                f'--cfg-options classes="{tuple(names)}".'
             )
         target = self._metainfo.setdefault("target", classes[0])
         if target not in classes:

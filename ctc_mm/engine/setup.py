@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 from ctc_mm.errors import ConfigError
+
+# Keys of a config that are read after it, beside the parameters of MMEngine's Runner.
+ALSO_READ = ("data_root", "classes", "default_scope", "model_wrapper_cfg", "compile")
 
 
 def register_all_modules() -> None:
@@ -33,41 +38,80 @@ def load_config(
 
     Args:
         path: config file.
-        options: ``--cfg-options``, dotted keys. ``data_root`` reaches every data set of the config, and
-            ``train_cfg.max_epochs`` the cosine that was planned over all epochs.
+        options: ``--cfg-options``, dotted keys. ``data_root`` and ``classes`` reach every data set of the config,
+            ``classes`` the head's ``num_classes`` too, and ``train_cfg.max_epochs`` the cosine that was planned over
+            all epochs.
         work_dir: where logs and weights go; default ``work_dirs/<config name>``.
 
     Raises:
-        ConfigError: the file is missing or not a config, or an option names a key that the config does not have.
+        ConfigError: the file is missing or not a config, or an option names a key that the config does not have or
+            one that only its file uses, so that the option would change nothing.
     """
-    path = Path(path)
+    path, options = Path(path), dict(options or {})
     if not path.is_file():
         raise ConfigError(f"{path}: no such config. The project's configs are under configs/.")
     try:
         config = Config.fromfile(path)
     except Exception as error:
         raise ConfigError(f"{path}: cannot be read as a config ({type(error).__name__}: {error}).") from error
-    for key in options or {}:
-        if key.split(".")[0] not in config:
-            raise ConfigError(f"--cfg-options {key}: {path} has no `{key.split('.')[0]}`. It has: {sorted(config)}.")
+    for key in options:
+        _require_effect(key, config, path)
     planned_epochs = config.get("train_cfg", {}).get("max_epochs")
-    config.merge_from_dict(dict(options or {}))
-    if "data_root" in (options or {}):
+    config.merge_from_dict(options)
+    if "data_root" in options:
         set_data_root(config, config.data_root)
-    if "train_cfg.max_epochs" in (options or {}):
+    if "classes" in options:
+        set_classes(config, config.classes)
+    if "train_cfg.max_epochs" in options:
         stretch_schedule(config, planned_epochs)
     config.work_dir = str(work_dir or config.get("work_dir") or Path("work_dirs") / path.stem)
     return config
 
 
+def _require_effect(key: str, config: Config, path: Path) -> None:
+    name = key.split(".")[0]
+    if name not in config:
+        raise ConfigError(f"--cfg-options {key}: {path} has no `{name}`. It has: {sorted(config)}.")
+    if name not in {*inspect.signature(Runner.__init__).parameters, *ALSO_READ}:
+        raise ConfigError(
+            f"--cfg-options {key}: `{name}` is a name that the config's file uses while it is read; changing it changes "
+            "nothing afterwards. Change what is made of it, as train_cfg.max_epochs or optim_wrapper.optimizer.lr."
+        )
+
+
 def set_data_root(config: Config, data_root: str) -> None:
     """Point every data set of ``config`` at ``data_root`` (a config's own variable is only copied when it is read)."""
     config.data_root = data_root
+    for dataset in _datasets(config):
+        if "data_root" in dataset:
+            dataset.data_root = data_root
+
+
+def set_classes(config: Config, classes: Sequence[str]) -> None:
+    """Give every data set of ``config`` these classes, and its head as many; the target stays, or is the first one.
+
+    Raises:
+        ConfigError: ``classes`` is no list of names.
+    """
+    if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
+        raise ConfigError(
+            f"--cfg-options classes takes names in the order of the label file, as classes=\"('CTC', )\". "
+            f"Received: {classes!r}"
+        )
+    config.classes = tuple(classes)
+    for dataset in _datasets(config):
+        if "metainfo" in dataset:
+            target = dataset.metainfo.get("target")
+            dataset.metainfo = dict(classes=config.classes, target=target if target in classes else classes[0])
+    config.model.bbox_head.num_classes = len(classes)
+
+
+def _datasets(config: Config) -> Iterator[ConfigDict]:
+    """Every data set of a config, wrappers (``RepeatDataset``) and what they wrap."""
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         dataset = (config.get(name) or {}).get("dataset")
         while dataset is not None:
-            if "data_root" in dataset:
-                dataset.data_root = data_root
+            yield dataset
             dataset = dataset.get("dataset")
 
 

@@ -34,6 +34,25 @@ def test_data_root_reaches_wrapped_data_sets(repo, tmp_path):
     assert config.train_dataloader.dataset.dataset.data_root == "mine/"
 
 
+def test_classes_reach_data_sets_and_head(repo):
+    config = load_config(repo / CONFIG, {"classes": ("CTC",)})
+    assert [dataset.metainfo for dataset in datasets(config)] == [dict(classes=("CTC",), target="CTC")] * 3
+    assert config.model.bbox_head.num_classes == 1
+    config = load_config(repo / CONFIG, {"classes": ["RBC", "WBC", "CTC"]})
+    assert config.test_dataloader.dataset.metainfo == dict(classes=("RBC", "WBC", "CTC"), target="CTC")
+    assert config.model.bbox_head.num_classes == 3
+    assert load_config(repo / CONFIG, {"classes": ("RBC", "WBC")}).train_dataloader.dataset.metainfo.target == "RBC"
+    for wrong in ("CTC", (), (1, 2)):
+        with pytest.raises(ConfigError, match="classes takes names in the order of the label file"):
+            load_config(repo / CONFIG, {"classes": wrong})
+
+
+@pytest.mark.parametrize("key", ["max_epochs", "base_lr", "num_classes", "input_size", "metainfo.target"])
+def test_options_without_effect_are_refused(repo, key):
+    with pytest.raises(ConfigError, match=rf"--cfg-options {key}: .* changes nothing afterwards"):
+        load_config(repo / CONFIG, {key: 1})
+
+
 def test_schedule_follows_the_number_of_epochs(repo):
     assert load_config(repo / CONFIG, {"train_cfg.max_epochs": 7}).param_scheduler[1].T_max == 7
     explicit = load_config(repo / CONFIG, {"train_cfg.max_epochs": 7, "param_scheduler.1.T_max": 9})
