@@ -74,8 +74,8 @@ def _require_effect(key: str, config: Config, path: Path) -> None:
         raise ConfigError(f"--cfg-options {key}: {path} has no `{name}`. It has: {sorted(config)}.")
     if name not in {*inspect.signature(Runner.__init__).parameters, *ALSO_READ}:
         raise ConfigError(
-            f"--cfg-options {key}: `{name}` is a name that the config's file uses while it is read; changing it changes "
-            "nothing afterwards. Change what is made of it, as train_cfg.max_epochs or optim_wrapper.optimizer.lr."
+            f"--cfg-options {key}: `{name}` is a name that the config's file uses while it is read; changing it "
+            "changes nothing afterwards. Change what is made of it, such as train_cfg.max_epochs."
         )
 
 

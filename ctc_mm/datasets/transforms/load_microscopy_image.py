@@ -13,6 +13,9 @@ from ctc_mm.imaging.io import read_image
 from ctc_mm.imaging.normalize import guess_white_level, scale_to_255
 from ctc_mm.registry import TRANSFORMS
 
+# A few spots may be brighter than white; half of a field is not.
+MOST_ABOVE_WHITE = 0.5
+
 
 @TRANSFORMS.register_module()
 class LoadMicroscopyImage(BaseTransform):
@@ -40,8 +43,8 @@ class LoadMicroscopyImage(BaseTransform):
     - ori_shape (tuple: H, W)
 
     Args:
-        white_level: the pixel value that becomes 255 (brighter ones become 255 too). ``'auto'`` takes
-            ``results['white_level']`` (the data set passes the COCO image's key) where there is one; else 255 for
+        white_level: the pixel value that becomes 255 (brighter ones become 255 too; an error if most are). ``'auto'``
+            takes ``results['white_level']`` (the data set passes the COCO image's key) where there is one; else 255 for
             uint8, for uint16 the smallest of 1023, 4095, 16383, 65535 that holds the image's maximum, 1 for float
             images within [0, 1]. State it for a 12-bit camera: the guess depends on each image's content.
 
@@ -68,6 +71,7 @@ class LoadMicroscopyImage(BaseTransform):
             raise ValueError("LoadMicroscopyImage needs results['img_path'] or results['img'], both are missing")
         try:
             white_level = self._choose_white_level(results, image_bgr)
+            _require_not_washed_out(image_bgr, white_level)
             scaled = scale_to_255(image_bgr, white_level)
         except (ValueError, TypeError) as error:
             raise ImageReadError(f"{name}: {error}") from error
@@ -86,6 +90,17 @@ class LoadMicroscopyImage(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(white_level={self.white_level!r})"
+
+
+def _require_not_washed_out(image: np.ndarray, white_level: float) -> None:
+    """Refuse an image of another depth than ``white_level``: all white, it would pass for a field without cells."""
+    above = np.count_nonzero(image > white_level) / image.size
+    if above > MOST_ABOVE_WHITE:
+        raise ValueError(
+            f"{above:.0%} of its pixels are above the white level {white_level:g} ({image.dtype}, up to "
+            f"{image.max():g}), so it is of another depth than the images that this level was found on; convert the "
+            "set again, or give --white-level (transform: white_level)"
+        )
 
 
 def _as_bgr(image: np.ndarray) -> np.ndarray:

@@ -64,6 +64,13 @@ def test_the_data_sets_white_level_goes_before_the_guess_and_a_number_before_bot
     assert load(dict(img=image, white_level=None))["white_level"] == 1023
 
 
+def test_an_image_of_another_depth_is_refused_and_not_all_white(tmp_path):
+    """A 12-bit image under the white level of an 8-bit model would be a white field without cells."""
+    write_image(tmp_path / "deep.png", np.full((4, 6), 2000, np.uint16))
+    with pytest.raises(ImageReadError, match=r"deep\.png: 100% of its pixels are above the white level 255 \(uint16"):
+        load(dict(img_path=str(tmp_path / "deep.png"), white_level=255))
+
+
 def test_brighter_than_white_saturates():
     image = np.array([[100, 5000]], np.uint16)
     np.testing.assert_allclose(load(dict(img=image), white_level=1000)["img"][0, :, 0], [25.5, 255])
