@@ -82,7 +82,10 @@ def choose_on_validation(config: Config, checkpoint: Mapping[str, Any]) -> dict[
         CheckpointError: the weights do not fit the model.
     """
     print_log("no score threshold stored for these weights: choosing it on the validation set.", logger="current")
-    runner = Runner.from_cfg(copy.deepcopy(config))
+    config = copy.deepcopy(config)
+    # It saves the best weights after a validation, and is only set up for that by a training.
+    config.setdefault("default_hooks", {})["checkpoint"] = None
+    runner = Runner.from_cfg(config)
     load_all_weights(runner.model, checkpoint, config.load_from)
     runner.val()
     point = published_operating_point()

@@ -89,6 +89,20 @@ def test_tools_test_on_the_checkpoint(repo, data, trained, tmp_path):
     assert (tmp_path / "pr_CTC.csv").is_file()
 
 
+def test_a_threshold_that_is_not_stored_is_chosen_on_validation(repo, data, trained, tmp_path):
+    checkpoint = torch.load(trained / "epoch_1.pth", weights_only=False)
+    checkpoint["meta"].pop("ctc_operating_point", None)
+    torch.save(checkpoint, tmp_path / "bare.pth")
+    done = run(
+        repo, "tools/test.py", HEADLINE, tmp_path / "bare.pth", "--out", tmp_path / "out", "--speed-images", "0",
+        "--cfg-options", f"data_root={data}/", "test_dataloader.num_workers=0", "val_dataloader.num_workers=0",
+        "test_dataloader.persistent_workers=False", "val_dataloader.persistent_workers=False",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "choosing it on the validation set" in done.stdout
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 2
+
+
 def test_weights_of_another_model_are_refused(repo, data, trained, tmp_path):
     # MMEngine's runner would warn, and test a head behind random features.
     done = run(
