@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS
+from mmengine.registry import LOOPS
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from ctc_mm.engine.setup import load_config, register_all_modules
 
@@ -61,6 +63,20 @@ def test_every_part_builds(config):
         DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
         if name != "train":
             METRICS.build(copy.deepcopy(config[f"{name}_evaluator"]))
+
+
+def test_keys_that_no_constructor_checks_are_known(config):
+    """Heads and loaders read these dicts by ``get`` or hand them on late: a slip of the pen would change nothing."""
+    assert set(config.model.test_cfg) <= {"nms_pre", "nms", "min_bbox_size", "score_thr", "max_per_img"}
+    assert set(config.model.test_cfg.nms) == {"type", "iou_threshold"}
+    loader = set(inspect.signature(DataLoader.__init__).parameters) - {"self"}
+    for name in ("train", "val", "test"):
+        assert set(config[f"{name}_dataloader"]) <= loader
+        loop = LOOPS.get(config[f"{name}_cfg"].type)
+        assert set(config[f"{name}_cfg"]) - {"type"} <= set(inspect.signature(loop).parameters)
+    assert set(config.optim_wrapper) <= {"type", "optimizer", "clip_grad"}
+    assert set(config.env_cfg) <= {"cudnn_benchmark", "mp_cfg", "dist_cfg"}
+    assert set(config.randomness) <= {"seed", "deterministic"}
 
 
 def test_unknown_keys_fail(config):
