@@ -80,7 +80,7 @@ def metrics_json(
     values: Mapping[str, float],
     operating_point: Mapping[str, Any] | None,
     operating_point_source: str | None,
-    truncation: Mapping[str, int] | None,
+    truncation: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Assemble the content of ``metrics.json``: counts (plain ints) beside every rate.
 

@@ -133,7 +133,11 @@ def test_files_hold_counts_and_are_the_same_twice(tmp_path):
     assert content["per_class"]["CTC"]["at_best_f1_of_these_images"]["TP"] == 1
     assert list(content["per_class"]["CTC"]["per_iou_at_score_thr"])[::9] == ["0.50", "0.95"]
     assert content["per_class"]["CTC"]["per_iou_at_score_thr"]["0.95"]["TP"] == 1
-    assert content["truncation"] == {"max_per_img": 3, "images_at_limit": 2}
+    assert content["truncation"] == {
+        "max_per_img": 3,
+        "images_at_limit": 2,
+        "cut_below_score": pytest.approx(0.4),
+    }
     assert content["operating_point"] == published_operating_point()
     assert content["operating_point_source"] == "chosen on these images"
     assert content["coco"]["ap_large"] is None
@@ -157,12 +161,21 @@ def test_frozen_point_in_the_files_and_without_prediction(tmp_path):
     assert (tmp_path / "pr_CTC.csv").read_text() == "score,precision,recall,f1,tp,fp,fn\n"
 
 
-def test_dense_field_at_the_limit_warns(caplog):
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        (dict(score_thr=0.35), True),  # the images at the limit end at scores 0.3 and 0.4
+        (dict(score_thr=0.5), False),  # nothing that 0.5 lets through was cut
+        (dict(max_per_img=4, score_thr=0.1), False),
+    ],
+    ids=["reaches_the_threshold", "below_it", "no_image_at_the_limit"],
+)
+def test_cut_dense_field_warns_where_cells_are_lost(caplog, options, warns):
     from mmengine.logging import MMLogger
 
     MMLogger.get_instance("limit").addHandler(caplog.handler)
-    evaluate(SET, max_per_img=3)
-    assert "2 of 3 images hold 3 predictions" in caplog.text
+    evaluate(SET, **{"max_per_img": 3, **options})
+    assert ("2 of 3 images hold 3 predictions" in caplog.text) == warns
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -102,7 +102,7 @@ class CTCDetMetric(BaseMetric):
             a dict (``ctc_mm.evaluation.operating_point``) applies thresholds chosen before, unchanged (test);
             None does neither.
         max_per_img: the model's limit on predictions per image, if known: images that reach it are counted, with a
-            warning, since a dense field may have been cut.
+            warning where the cut reaches scores that a threshold lets through.
         collect_device, prefix, collect_dir: see ``mmengine.evaluator.BaseMetric``.
 
     Raises:
@@ -223,16 +223,20 @@ class CTCDetMetric(BaseMetric):
                 logger.warning(f"no threshold was chosen for {name}: none of it was found on validation")
         return self.frozen.thresholds
 
-    def _truncation(self, results: Sequence[ImageRecord], logger: MMLogger) -> dict[str, int] | None:
+    def _truncation(self, results: Sequence[ImageRecord], logger: MMLogger) -> dict[str, int | float | None] | None:
+        """Count images at the model's limit; below ``cut_below_score`` some of their predictions are missing."""
         if self.max_per_img is None:
             return None
-        at_limit = sum(len(image.boxes_xyxy) >= self.max_per_img for image in results)
-        if at_limit:
+        at_limit = [image for image in results if len(image.boxes_xyxy) >= self.max_per_img]
+        cut_below = max((float(image.scores.min()) for image in at_limit), default=None)
+        thresholds = [self.score_thr, *(self.frozen.thresholds.values() if self.frozen else ())]
+        # Cut below every threshold, only the far end of the PR curve misses something: nothing that is counted.
+        if cut_below is not None and cut_below >= min(thr for thr in thresholds if thr is not None):
             logger.warning(
-                f"{at_limit} of {len(results)} images hold {self.max_per_img} predictions, the model's limit: dense "
-                "fields may have been cut; raise `test_cfg.max_per_img`"
+                f"{len(at_limit)} of {len(results)} images hold {self.max_per_img} predictions, the model's limit, and "
+                f"what scores under {cut_below:.3f} is cut: dense fields lose cells; raise `test_cfg.max_per_img`"
             )
-        return {"max_per_img": self.max_per_img, "images_at_limit": at_limit}
+        return {"max_per_img": self.max_per_img, "images_at_limit": len(at_limit), "cut_below_score": cut_below}
 
 
 def flat_values(summary: DetectionSummary, coco: CocoScores, target: str) -> dict[str, float]:
