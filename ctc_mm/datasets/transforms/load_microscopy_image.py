@@ -31,6 +31,7 @@ class LoadMicroscopyImage(BaseTransform):
 
     - img_path (str), or img (np.ndarray: (H, W), (H, W, 1) or (H, W, 3) BGR; uint8, uint16 or float)
     - white_level (float) (optional)
+    - width, height (int) (optional): as the label file says, px, upright
 
     Modified Keys:
 
@@ -50,7 +51,8 @@ class LoadMicroscopyImage(BaseTransform):
 
     Raises:
         ValueError: ``white_level`` is neither ``'auto'`` nor a positive number.
-        ImageReadError: (on use) the file cannot be read, or its pixels do not fit ``white_level``.
+        ImageReadError: (on use) the file cannot be read, is of another size than its labels say, or its pixels do not
+            fit ``white_level``.
     """
 
     def __init__(self, white_level: float | Literal["auto"] = "auto") -> None:
@@ -69,6 +71,7 @@ class LoadMicroscopyImage(BaseTransform):
             image_bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
         else:
             raise ValueError("LoadMicroscopyImage needs results['img_path'] or results['img'], both are missing")
+        _require_same_size(name, results, image_bgr)
         try:
             white_level = self._choose_white_level(results, image_bgr)
             _require_not_washed_out(image_bgr, white_level)
@@ -90,6 +93,16 @@ class LoadMicroscopyImage(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(white_level={self.white_level!r})"
+
+
+def _require_same_size(name: str, results: dict, image: np.ndarray) -> None:
+    """Refuse an image of another size than its labels were written for: every box would lie elsewhere."""
+    written_wh, found_wh = (results.get("width"), results.get("height")), image.shape[1::-1]
+    if None not in written_wh and written_wh != found_wh:
+        raise ImageReadError(
+            f"{name}: {found_wh[0]} x {found_wh[1]} px, but the label file says {written_wh[0]} x {written_wh[1]} px; "
+            "convert the labels again, or restore the image that was labelled"
+        )
 
 
 def _require_not_washed_out(image: np.ndarray, white_level: float) -> None:

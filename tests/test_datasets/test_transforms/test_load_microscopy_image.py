@@ -71,6 +71,14 @@ def test_an_image_of_another_depth_is_refused_and_not_all_white(tmp_path):
         load(dict(img_path=str(tmp_path / "deep.png"), white_level=255))
 
 
+def test_an_image_of_another_size_than_its_labels_is_refused(tmp_path):
+    write_image(tmp_path / "turned.png", np.zeros((4, 6), np.uint8))
+    path = str(tmp_path / "turned.png")
+    assert load(dict(img_path=path, width=6, height=4))["img_shape"] == (4, 6)
+    with pytest.raises(ImageReadError, match=r"turned\.png: 6 x 4 px, but the label file says 4 x 6 px"):
+        load(dict(img_path=path, width=4, height=6))
+
+
 def test_brighter_than_white_saturates():
     image = np.array([[100, 5000]], np.uint16)
     np.testing.assert_allclose(load(dict(img=image), white_level=1000)["img"][0, :, 0], [25.5, 255])
