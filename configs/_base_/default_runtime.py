@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='CheckInvalidLossHook', interval=50),
     dict(type='ctc_mm.OperatingPointHook'),
+    dict(type='ctc_mm.DroppedCellsHook'),
 ]
 
 env_cfg = dict(

@@ -7,7 +7,7 @@ _base_ = [
 train_pipeline = [
     dict(type='ctc_mm.LoadMicroscopyImage'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='ctc_mm.GammaTransform', gamma=1.5),  # Eq. 1, "brightness reducing"
+    dict(type='ctc_mm.GammaTransform', gamma=1.5),  # Eq. 1, "brightness reducing": pixel by pixel, so crop or field is one
     # The paper's enhancement (2.5): 40/60 px, 50-70 %, flips, each on half of the images.
     dict(type='ctc_mm.ShiftScaleFlip'),
     dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),

@@ -41,7 +41,8 @@ class CTCDetDataset(CocoDataset):
 
     Raises:
         AnnotationError: the annotation file is missing, is not COCO JSON, or holds other classes.
-        ConfigError: ``metainfo['target']`` is no class, or there is none.
+        ConfigError: ``metainfo['target']`` is no class, or there is none; the pipeline repeats a gamma or stretch that
+            the crops already had.
         ImageReadError: images of the file are not on disk.
     """
 
@@ -56,6 +57,7 @@ class CTCDetDataset(CocoDataset):
         root = self._read_annotation_file()
         self._check_classes([category.get("name").string() for category in root.get("categories").objects()])
         check_records(root)
+        self._check_brightness(root)
         self._metainfo.update(describe_images(root.get("images").value, self.ann_file))
         self.dropped.clear()
         data_list = super().load_data_list()
@@ -73,6 +75,16 @@ class CTCDetDataset(CocoDataset):
         data_info = super().parse_data_info(raw_data_info)
         data_info.update({key: image[key] for key in IMAGE_KEYS if key in image})
         return data_info
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline; in training, note in the sample how many cells its transforms left out."""
+        data = super().prepare_data(idx)
+        sample = data.get("data_samples") if isinstance(data, Mapping) else None
+        if not self.test_mode and sample is not None and "gt_instances" in sample:
+            cells = sum(not instance["ignore_flag"] for instance in self.get_data_info(idx)["instances"])
+            kept = len(sample.gt_instances)
+            sample.set_metainfo(dict(cells_before_transforms=cells, dropped_cells=cells - kept))
+        return data
 
     def filter_data(self) -> list[dict]:
         """Filter as ``filter_cfg`` says, and say how many images that cost."""
@@ -118,6 +130,18 @@ class CTCDetDataset(CocoDataset):
         target = self._metainfo.setdefault("target", classes[0])
         if target not in classes:
             raise ConfigError(f"metainfo.target={target!r} is not one of metainfo.classes={classes}.")
+
+    def _check_brightness(self, root: JsonField) -> None:
+        """Refuse to do in the pipeline again what was done to the raw images before they were cut."""
+        info = root.value.get("info")
+        crops = info.get("crops") if isinstance(info, Mapping) else None
+        steps = [type(step).__name__ for step in self.pipeline.transforms]
+        for key, step in (("gamma", "GammaTransform"), ("stretch", "HistogramStretch")):
+            if isinstance(crops, Mapping) and crops.get(key) and step in steps:
+                raise ConfigError(
+                    f"{self.ann_file}: its crops were made with {key}={crops[key]}, and the pipeline applies {step} "
+                    f"again. Cut them without --{key}, or take {step} out of the pipeline."
+                )
 
     def _check_images_exist(self, data_list: list[dict]) -> None:
         missing = [info["img_path"] for info in data_list if not Path(info["img_path"]).is_file()]

@@ -107,12 +107,13 @@ def set_classes(config: Config, classes: Sequence[str]) -> None:
 
 
 def _datasets(config: Config) -> Iterator[ConfigDict]:
-    """Every data set of a config, wrappers (``RepeatDataset``) and what they wrap."""
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (config.get(name) or {}).get("dataset")
-        while dataset is not None:
+    """Every data set of a config, wrappers (``RepeatDataset``, ``ConcatDataset``) and what they wrap."""
+    waiting = [(config.get(f"{split}_dataloader") or {}).get("dataset") for split in ("train", "val", "test")]
+    while waiting:
+        dataset = waiting.pop()
+        if dataset is not None:
             yield dataset
-            dataset = dataset.get("dataset")
+            waiting += [dataset.get("dataset"), *dataset.get("datasets", ())]
 
 
 def stretch_schedule(config: Config, planned_epochs: int) -> None:

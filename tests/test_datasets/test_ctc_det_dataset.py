@@ -34,7 +34,7 @@ def coco(tmp_path):
             annotation(3, 0, [30, 20, 10, 10], iscrowd=1),
             annotation(4, 1, [0, 0, 9, 9], category_id=2),
         ],
-        categories=CATEGORIES,
+        categories=copy.deepcopy(CATEGORIES),
     )
 
 
@@ -176,3 +176,43 @@ def test_bad_records_are_named(tmp_path, coco, change, message):
 def test_missing_file_says_how_to_make_it(tmp_path, coco):
     with pytest.raises(AnnotationError, match=r"nowhere\.json: no such annotation file.*labelme_to_coco"):
         build(tmp_path, coco, ann_file="nowhere.json")
+
+
+TRAIN_STEPS = [
+    dict(type="ctc_mm.LoadMicroscopyImage"),
+    dict(type="mmdet.LoadAnnotations", with_bbox=True),
+    dict(type="ctc_mm.ShiftScaleFlip", shift_px=(18, 0), shift_prob=1.0, scale_prob=0.0, flip_prob=0.0,
+         mirror_prob=0.0),
+    dict(type="mmdet.PackDetInputs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("test_mode", [False, True], ids=["training", "test"])
+def test_cells_left_out_by_transforms_are_noted_in_the_sample(tmp_path, coco, test_mode):
+    """A shift by 18 px either way pushes one of the first image's two cells out; the third image has none to lose."""
+    dataset = build(tmp_path, coco, pipeline=TRAIN_STEPS, test_mode=test_mode)
+    np.random.seed(0)  # noqa: NPY002  # mmcv's transforms draw from it
+    first, blank = (dataset[index]["data_samples"] for index in (0, 2))
+    if test_mode:
+        assert "dropped_cells" not in first.metainfo
+        return
+    assert first.metainfo["cells_before_transforms"] == 2
+    assert first.metainfo["dropped_cells"] == 2 - len(first.gt_instances) == 1
+    assert blank.metainfo["dropped_cells"] == 0
+
+
+@pytest.mark.parametrize(
+    ("crops", "step", "option"),
+    [
+        (dict(gamma=1.5, stretch=False), dict(type="ctc_mm.GammaTransform"), "--gamma"),
+        (dict(gamma=None, stretch=True), dict(type="ctc_mm.HistogramStretch"), "--stretch"),
+    ],
+    ids=["gamma", "stretch"],
+)
+def test_brightness_is_not_changed_twice(tmp_path, coco, crops, step, option):
+    coco["info"] = dict(crops=crops)
+    with pytest.raises(ConfigError, match=rf"a\.json: its crops were made with .*{option}"):
+        build(tmp_path, coco, pipeline=[step])
+    assert len(build(tmp_path, coco, pipeline=[])) == 3
+    coco["info"]["crops"] = dict(gamma=None, stretch=False)
+    assert len(build(tmp_path, coco, pipeline=[step])) == 3

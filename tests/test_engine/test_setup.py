@@ -53,6 +53,17 @@ def test_options_without_effect_are_refused(repo, key):
         load_config(repo / CONFIG, {key: 1})
 
 
+def test_data_root_reaches_joined_data_sets(repo, tmp_path):
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(
+        f"_base_ = {str(repo / CONFIG)!r}\n"
+        "part = _base_.train_dataloader.dataset\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[part, part]))\n"
+    )
+    config = load_config(leaf, {"data_root": "mine/"})
+    assert [dataset.data_root for dataset in config.train_dataloader.dataset.datasets] == ["mine/", "mine/"]
+
+
 def test_schedule_follows_the_number_of_epochs(repo):
     assert load_config(repo / CONFIG, {"train_cfg.max_epochs": 7}).param_scheduler[1].T_max == 7
     explicit = load_config(repo / CONFIG, {"train_cfg.max_epochs": 7, "param_scheduler.1.T_max": 9})
@@ -78,6 +89,7 @@ def test_every_part_is_registered():
         WEIGHT_INITIALIZERS: {"PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
+            "DroppedCellsHook",
         },
         METRICS: {"CTCDetMetric"},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Short training from scratch on a CPU: warm-up, AdamW, cosine, averaged weights."""
+"""Short training from scratch on a CPU: warm-up, AdamW, cosine."""
 
 max_epochs = 24
 base_lr = 1e-3

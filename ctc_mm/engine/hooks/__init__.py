@@ -1,5 +1,6 @@
 """Hooks: importing this package registers every one."""
 
+from ctc_mm.engine.hooks.dropped_cells_hook import DroppedCellsHook
 from ctc_mm.engine.hooks.early_stopping_hook import DelayedEarlyStoppingHook
 from ctc_mm.engine.hooks.freeze_backbone_hook import FreezeBackboneHook
 from ctc_mm.engine.hooks.grad_cam_hook import GradCAMHook
@@ -8,6 +9,7 @@ from ctc_mm.engine.hooks.progress_hook import ProgressHook
 
 __all__ = [
     "DelayedEarlyStoppingHook",
+    "DroppedCellsHook",
     "FreezeBackboneHook",
     "GradCAMHook",
     "OperatingPointHook",
