@@ -9,11 +9,13 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 import ctc_mm
 from ctc_mm.engine.work_dir import best_checkpoint
+from ctc_mm.explain.sanity import inside_outside_ratio
 from ctc_mm.formats.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +63,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
     Raises:
         RuntimeError: a command failed; its own message stands above.
     """
-    settings, out_dir = settings or DemoSettings(), Path(out_dir)
+    settings, out_dir = settings or DemoSettings(), Path(out_dir).resolve()  # the commands run in the project's folder
     mark, state = out_dir / "settings.json", asdict(settings) | {"version": ctc_mm.__version__}
     done = mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == state
     if again or not done or best_checkpoint(out_dir / "model") is None:
@@ -119,6 +121,16 @@ def _run(script: str, *arguments: object) -> None:
         raise RuntimeError(f"`python {shlex.join(words)}` ended with code {code}; its message stands above.")
 
 
+def map_on_cells(explained_dir: Path) -> float:
+    """Median over fields of the fused map's mean inside the explained boxes over its mean outside; NaN without any."""
+    ratios = []
+    for path in sorted(explained_dir.glob("*.npz")):
+        with np.load(path) as maps:
+            if maps["explained"].any():
+                ratios.append(inside_outside_ratio(maps["fused"], maps["boxes_xyxy"][maps["explained"]]))
+    return float(np.median(ratios)) if ratios else float("nan")
+
+
 def _summarise(out_dir: Path, metrics: dict) -> None:
     """Print a table of the test split and where the pictures lie."""
     speed = json.loads((out_dir / "test" / "speed.json").read_text(encoding="utf-8"))
@@ -133,6 +145,8 @@ def _summarise(out_dir: Path, metrics: dict) -> None:
         table.add_row(name, *shown, *(str(used[count]) for count in ("TP", "FP", "FN")))
     Console().print(table)
     console = Console(soft_wrap=True)  # a path stays whole, to be copied
+    ratio = map_on_cells(out_dir / "explained")
+    console.print(f"Grad-CAM: {ratio:.0f} times as strong inside the explained boxes as outside (median over fields)")
     console.print(f"speed at batch 1: {speed['model_alone']['fps']:.1f} images/s (model alone, {speed['device']})")
     for what, path in (
         ("metrics", "test/metrics.json"),

@@ -70,14 +70,19 @@ def build_detector(cfg: Config, checkpoint: Mapping[str, Any], source: str | Pat
 
     Raises:
         CheckpointError: the weights do not fit the config's model.
-        ConfigError: the config has no test pipeline.
+        ConfigError: the config has no test pipeline, or the device is not there.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
     load_all_weights(model, checkpoint, source)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by the build
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {device!r} cannot be used here ({reason}); give cpu, or cuda on a GPU") from error
     dataset_meta = (checkpoint.get("meta") or {}).get("dataset_meta") or {}
     return Detector(
-        model=model.to(device).eval(),
+        model=model.eval(),
         pipeline=build_pipeline(cfg),
         class_names=tuple(dataset_meta.get("classes") or _classes_of(cfg, model)),
         operating_point=frozen_operating_point(checkpoint),

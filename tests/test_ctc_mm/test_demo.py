@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import ctc_mm.demo as demo
@@ -91,6 +92,16 @@ def test_summary_shows_the_frozen_threshold_and_every_path(commands, tmp_path, c
     assert "0.500" not in shown
     for part in ("test/metrics.json", "test/pr_curve.png", "explained", "model"):
         assert str(tmp_path / part) in shown
+
+
+def test_map_on_cells_is_the_median_over_fields_with_boxes(tmp_path):
+    assert np.isnan(demo.map_on_cells(tmp_path))
+    box = np.array([[0, 0, 2, 2]], np.float32)
+    for name, inside, explained in (("a", 8.0, True), ("b", 2.0, True), ("c", 4.0, True), ("blank", 9.0, False)):
+        fused = np.ones((4, 4), np.float32)
+        fused[:2, :2] = inside
+        np.savez(tmp_path / f"{name}.npz", fused=fused, boxes_xyxy=box, explained=np.array([explained]))
+    assert demo.map_on_cells(tmp_path) == 4
 
 
 def test_failed_command_is_named():

@@ -62,8 +62,12 @@ SET = [
 ]
 
 
-def test_empty_truth_and_empty_prediction():
+def test_empty_truth_and_empty_prediction(caplog):
+    from mmengine.logging import MMLogger
+
+    MMLogger.get_instance("empty").addHandler(caplog.handler)
     values = evaluate([sample()])
+    assert "no true cell in these images" in caplog.text
     assert math.isnan(values["ctc/mAP50"])
     assert math.isnan(values["ctc/mAP"])
     assert (values["ctc/precision@0.5"], values["ctc/recall@0.5"], values["ctc/f1@0.5"]) == (1, 1, 1)

@@ -139,6 +139,7 @@ def test_no_kept_box_is_no_failure(tool, trained, tmp_path, capsys):
         (["{images}", "--class", "RBC"], "no class 'RBC'; the model knows CTC, WBC"),
         (["{images}", "--levels", "7"], "different numbers from 0 to 1"),
         (["{images}", "--target", "99"], "a.png: `target` is box 99"),
+        (["{images}", "--device", "gpu"], "device 'gpu' cannot be used here"),
     ],
 )
 def test_failures_name_their_cause_and_end_with_1(tool, trained, tmp_path, capsys, args, message):

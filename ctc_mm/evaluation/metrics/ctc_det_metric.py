@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,8 @@ class CTCDetMetric(BaseMetric):
         summary = summarise_detection(results, classes, self.iou_thr, self.score_thr, frozen_thresholds)
         coco = evaluate_coco(results, classes)
         values = flat_values(summary, coco, target)
+        if math.isnan(summary.mean_ap):
+            logger.warning("no true cell in these images: AP is undefined, and no best checkpoint can be chosen by it")
         point = self.frozen
         if self.chooses:
             point = choose_operating_point(summary, target)
