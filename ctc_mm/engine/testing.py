@@ -49,6 +49,7 @@ def evaluate_detector(
     check_classes(checkpoint, config, checkpoint_path)
     Path(out_dir).mkdir(parents=True, exist_ok=True)  # before the work, not after it
     config = copy.deepcopy(config)
+    config.work_dir = str(out_dir)  # the log too
     config.load_from, config.resume = str(checkpoint_path), False
     point = frozen_operating_point(checkpoint) or choose_on_validation(config, checkpoint)
 
