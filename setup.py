@@ -32,12 +32,19 @@ INSTALL_REQUIRES = [
     "pycocotools>=2.0.8,<3",
     "faster-coco-eval>=1.6.5,<2",
     "scikit-learn>=1.5,<2",
+    # Maps of cells (t-SNE), slides read in regions, many machines, reports.
+    "openTSNE>=1.0,<2",
+    "zarr>=3.0,<4",
+    "dask[distributed]>=2025.1,<2027",
+    "jinja2>=3.1,<4",
     # Pictures and progress.
     "matplotlib>=3.9,<4",
     "rich>=13,<16",
 ]
 
 EXTRAS_REQUIRE = {
+    "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"],
+    "slurm": ["dask-jobqueue>=0.9,<1"],
     "dev": ["pytest>=8,<10", "ruff>=0.14,<0.16"],
 }
 
