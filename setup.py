@@ -22,6 +22,7 @@ INSTALL_REQUIRES = [
     "torchvision>=0.21,<1",
     # Arrays and images.
     "numpy>=1.26,<3",
+    "scipy>=1.13,<2",
     f"opencv-python=={OPENCV}",
     f"opencv-python-headless=={OPENCV}",
     "pillow>=10,<13",
@@ -29,6 +30,7 @@ INSTALL_REQUIRES = [
     "imagecodecs>=2024.9,<2027",
     # Annotations and evaluation.
     "defusedxml>=0.7.1,<0.8",
+    "openpyxl>=3.1,<4",
     "pycocotools>=2.0.8,<3",
     "faster-coco-eval>=1.6.5,<2",
     "scikit-learn>=1.5,<2",
@@ -45,7 +47,8 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"],
     "slurm": ["dask-jobqueue>=0.9,<1"],
-    "dev": ["pytest>=8,<10", "ruff>=0.14,<0.16"],
+    # hypothesis: property tests; scikit-image: what the benchmarks compare with.
+    "dev": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.14,<0.16", "scikit-image>=0.24,<1"],
 }
 
 setup(
