@@ -61,7 +61,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["ctc_mm", "ctc_mm.*"]),
-    package_data={"ctc_mm": ["py.typed"]},
+    package_data={"ctc_mm": ["py.typed", "imaging/weights/*.onnx"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     classifiers=[
