@@ -1,0 +1,293 @@
+"""One row of ``cells.csv``, and the table of them: one row an image of a single cell in one channel (design.md, 5)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ctc_mm.errors import AnnotationError
+from ctc_mm.structures import BoxXYXY
+
+CELLS_FILE = "cells.csv"
+COLUMNS = (
+    "path", "label", "cell_id", "channel", "group", "source", "x0", "y0", "x1", "y1", "um_per_px", "split", "fold",
+    "keep",
+)  # fmt: skip
+UNLABELLED = "unlabelled"
+NO_SPLIT = "all"
+# What the channels of one cell share: twins are one cell, of one patient, in one fold.
+SHARED_BY_TWINS = ("label", "group", "split", "fold")
+
+ExtraValue = str | int | float | bool
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FORBIDDEN_IN_FOLDER = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+# Names that Windows keeps for devices.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One image of one cell.
+
+    Attributes:
+        cell_id: name of the cell, unique in the set; the channels of one cell share it.
+        channel: what the image shows: ``brightfield``, ``dapi``, or ``dapi+cep8+cd45`` for several in one file.
+        label: class; a folder of this name holds the image. ``unlabelled`` where there is none yet.
+        group: patient or raw image; a split never tears a group apart.
+        source: file that the cell was cut from or copied from, relative to the input folder.
+        box_xyxy: half-open box in pixels of the full image, or of the crop itself where only the crop is known.
+        um_per_px: micrometres per pixel of the image, where known.
+        split: ``train``, ``val``, ``test``; ``all`` where there is none yet.
+        fold: fold of a cross-validation, 0 or more.
+        keep: False for an image that is listed but not to be used (out of focus, refused by the operator).
+        extra: further columns, such as measurements.
+        path: POSIX path relative to the folder of ``cells.csv``; chosen by the writer.
+
+    Raises:
+        ValueError: an empty or unprintable text, a label or split that is no portable folder name, a box without area,
+            a number that is not finite or out of range, an extra column that bears the name of a fixed one.
+        TypeError: an extra value that is no text or number, a ``keep`` that is no bool.
+    """
+
+    cell_id: str
+    channel: str
+    label: str = UNLABELLED
+    group: str
+    source: str
+    box_xyxy: BoxXYXY
+    um_per_px: float | None = None
+    split: str = NO_SPLIT
+    fold: int | None = None
+    keep: bool = True
+    extra: Mapping[str, ExtraValue] = field(default_factory=dict, hash=False)
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("cell_id", "channel", "label", "group", "source", "split"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value or value != value.strip() or _CONTROL.search(value):
+                raise ValueError(f"`{name}` must be text without spaces around it. Received: {value!r}")
+        for name in ("label", "split"):
+            check_folder_name(name, getattr(self, name))
+        box_xyxy = tuple(float(value) for value in self.box_xyxy)
+        if len(box_xyxy) != 4 or not all(map(math.isfinite, box_xyxy)):
+            raise ValueError(f"`box_xyxy` must be four finite numbers. Received: {self.box_xyxy}")
+        if box_xyxy[2] <= box_xyxy[0] or box_xyxy[3] <= box_xyxy[1]:
+            raise ValueError(f"`box_xyxy` must have a positive area (x0 < x1, y0 < y1). Received: {self.box_xyxy}")
+        object.__setattr__(self, "box_xyxy", box_xyxy)
+        if self.um_per_px is not None and not (math.isfinite(self.um_per_px) and self.um_per_px > 0):
+            raise ValueError(f"`um_per_px` must be a positive number. Received: {self.um_per_px}")
+        if self.fold is not None and (isinstance(self.fold, bool) or self.fold != int(self.fold) or self.fold < 0):
+            raise ValueError(f"`fold` must be a whole number of at least 0. Received: {self.fold!r}")
+        if not isinstance(self.keep, bool | np.bool_):
+            raise TypeError(f"`keep` must be True or False. Received: {self.keep!r}")
+        for name, value in self.extra.items():
+            _check_extra(name, value)
+        object.__setattr__(self, "extra", dict(self.extra))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What may occur once in a set: cell and channel."""
+        return self.cell_id, self.channel
+
+
+def check_folder_name(name: str, value: str) -> None:
+    """Refuse a label or split that cannot be a folder on every common system.
+
+    Raises:
+        ValueError: it names ``name`` and ``value``.
+    """
+    is_bad = _FORBIDDEN_IN_FOLDER.search(value) or value.startswith(".") or value.endswith((".", " "))
+    if is_bad or _DEVICES.fullmatch(value) or len(value.encode()) > 100:
+        raise ValueError(
+            f"`{name}` becomes a folder: letters, digits, spaces, '_' and '-', at most 100 bytes. Received: {value!r}; "
+            "map it to another name"
+        )
+
+
+def check_against(row: CellRow, same_key: CellRow | None, twin: CellRow | None) -> None:
+    """Check one row against an earlier one of the same key, and an earlier one of the same cell, where there are any.
+
+    Raises:
+        ValueError: the key occurs twice, or the channels of one cell differ in label, group, split or fold.
+    """
+    if same_key is not None:
+        raise ValueError(
+            f"cell {row.cell_id!r} has channel {row.channel!r} twice (from {same_key.source} and {row.source}); "
+            "give cells distinct names, for example with the patient or image in front"
+        )
+    for name in SHARED_BY_TWINS:
+        if twin is not None and getattr(twin, name) != getattr(row, name):
+            raise ValueError(
+                f"cell {row.cell_id!r} has {name} {getattr(twin, name)!r} in channel {twin.channel!r} and "
+                f"{getattr(row, name)!r} in channel {row.channel!r}; the channels of one cell share it"
+            )
+
+
+def count_cells(rows: Iterable[CellRow]) -> dict[str, int]:
+    """Count cells (not images) by label: CTC first, then by name."""
+    labels = {row.cell_id: row.label for row in rows}
+    names = sorted(set(labels.values()), key=lambda name: (name != "CTC", name))
+    return {name: sum(label == name for label in labels.values()) for name in names}
+
+
+def format_cells_csv(rows: Sequence[CellRow]) -> str:
+    """Give ``cells.csv`` as text: rows by cell and channel, extra columns by name after the fixed ones."""
+    extras = sorted({name for row in rows for name in row.extra})
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*COLUMNS, *extras])
+    for row in sorted(rows, key=lambda row: row.key):
+        values = [row.path, row.label, row.cell_id, row.channel, row.group, row.source]
+        values += [_number(np.float32(value)) for value in row.box_xyxy]
+        values += [_text(row.um_per_px), row.split, _text(row.fold), _text(bool(row.keep))]
+        writer.writerow(values + [_text(row.extra.get(name)) for name in extras])
+    return buffer.getvalue()
+
+
+def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]:
+    """Read and check a table of cells.
+
+    The label in the table counts, not the folder: labels, folds and ``keep`` may be edited in the table. A table that
+    went through a spreadsheet (byte order mark, semicolons, TRUE and FALSE) is read too.
+
+    Args:
+        path: the file, or the folder that holds ``cells.csv``.
+        check_images: whether each image has to be there.
+
+    Returns:
+        The rows in the order of the file; values of ``extra`` are text, as they stand there.
+
+    Raises:
+        AnnotationError: no such file, not UTF-8, a missing or doubled column, a wrong value, a path that leaves the
+            folder, a missing image, one cell and channel twice, channels of one cell that differ in label, group,
+            split or fold. It names file and line.
+    """
+    path = Path(path)
+    path = path / CELLS_FILE if path.is_dir() else path
+    lines = _csv_lines(path)
+    header = _check_header(path, lines[0][1] if lines else [])
+    rows: list[CellRow] = []
+    seen: dict[tuple[str, str], CellRow] = {}
+    twins: dict[str, CellRow] = {}
+    paths: dict[str, int] = {}
+    for number, values in lines[1:]:
+        place = f"{path}, line {number}"
+        try:
+            if len(values) != len(header):
+                raise ValueError(f"has {len(values)} fields where the header has {len(header)}; is a comma unquoted?")
+            row = _parse_row(dict(zip(header, values, strict=True)))
+            check_against(row, seen.get(row.key), twins.setdefault(row.cell_id, row))
+        except ValueError as error:
+            raise AnnotationError(f"{place}: {error}") from error
+        if paths.setdefault(row.path, number) != number:
+            raise AnnotationError(f"{place}: `path` {row.path!r} stands in line {paths[row.path]} too; keep one")
+        if check_images and not (path.parent / row.path).is_file():
+            raise AnnotationError(
+                f"{place}: `path` names no file below {path.parent}. Received: {row.path!r}; restore the image or "
+                "remove the line"
+            )
+        seen[row.key] = row
+        rows.append(row)
+    return rows
+
+
+def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that are not blank, each with the number of its first line in the file."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise AnnotationError(f"{path}: no such table of cells; check the path") from error
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not UTF-8 text (byte {error.start}); save the table as CSV UTF-8") from error
+    head = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    lines, start = [], 1
+    try:
+        for values in reader:
+            if any(value.strip() for value in values):
+                lines.append((start, values))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line {start}: no CSV ({error}); mend the quotes of this line") from error
+    return lines
+
+
+def _check_header(path: Path, header: list[str]) -> list[str]:
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise AnnotationError(f"{path}, line 1: lacks the columns {', '.join(missing)}; is it a cells.csv?")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise AnnotationError(f"{path}, line 1: has the column {twice[0]!r} twice; remove one")
+    return header
+
+
+def _parse_row(values: dict[str, str]) -> CellRow:
+    relative = PurePosixPath(values["path"])
+    if not values["path"] or relative.is_absolute() or ".." in relative.parts or "\\" in values["path"]:
+        raise ValueError(f"`path` must be a relative POSIX path without '..'. Received: {values['path']!r}")
+    return CellRow(
+        **{name: values[name] for name in ("path", "label", "cell_id", "channel", "group", "source", "split")},
+        box_xyxy=tuple(_parse_number(name, values[name]) for name in ("x0", "y0", "x1", "y1")),
+        um_per_px=_parse_number("um_per_px", values["um_per_px"]) if values["um_per_px"] else None,
+        fold=_parse_number("fold", values["fold"], whole=True) if values["fold"] else None,
+        keep=parse_bool("keep", values["keep"]),
+        extra={name: value for name, value in values.items() if name not in COLUMNS and value},
+    )
+
+
+def parse_bool(name: str, text: str) -> bool:
+    """Read true/false, 1/0 or yes/no in any case.
+
+    Raises:
+        ValueError: none of them; it names ``name`` and the text.
+    """
+    word = text.strip().casefold()
+    if word not in (*_TRUE, *_FALSE):
+        raise ValueError(f"`{name}` must be true or false. Received: {text!r}")
+    return word in _TRUE
+
+
+def _parse_number(name: str, text: str, whole: bool = False) -> float | int:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be a {'whole ' if whole else ''}number. Received: {text!r}") from error
+
+
+def _check_extra(name: str, value: ExtraValue) -> None:
+    if not isinstance(name, str) or not name.strip() or _CONTROL.search(name) or name in COLUMNS:
+        raise ValueError(f"`extra` takes names other than the fixed columns. Received: {name!r}")
+    if not isinstance(value, str | int | float | np.number | np.bool_):
+        raise TypeError(f"`extra` takes text and numbers. Received: {name}={value!r}")
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError(f"`extra` takes text on one line. Received: {name}={value!r}")
+    if not isinstance(value, str) and not math.isfinite(value):
+        raise ValueError(f"`extra` takes finite numbers; leave out what is unknown. Received: {name}={value!r}")
+
+
+def _text(value: ExtraValue | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, int | np.integer) else _number(value)
+
+
+def _number(value: float | np.floating) -> str:
+    """The shortest digits that give the value back, whole numbers without a point."""
+    return np.format_float_positional(value, trim="-")
