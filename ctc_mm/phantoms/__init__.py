@@ -3,15 +3,33 @@
 from ctc_mm.phantoms.brightfield import BrightfieldField, generate_field
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES, BrightfieldPhantomConfig, CellPopulation
 from ctc_mm.phantoms.cell_shapes import ObjectTraits
+from ctc_mm.phantoms.imfish import ImFISHField, generate_imfish_field
+from ctc_mm.phantoms.imfish_config import (
+    IMFISH_CHANNELS,
+    IMFISH_POPULATIONS,
+    ImFISHPhantomConfig,
+    NucleusPopulation,
+)
+from ctc_mm.phantoms.imfish_slide import write_imfish_fields, write_imfish_slide
+from ctc_mm.phantoms.imfish_truth import ImFISHTruth
 from ctc_mm.phantoms.labelme_set import SplitSummary, write_labelme_set
 
 __all__ = [
     "CLASS_NAMES",
+    "IMFISH_CHANNELS",
+    "IMFISH_POPULATIONS",
     "BrightfieldField",
     "BrightfieldPhantomConfig",
     "CellPopulation",
+    "ImFISHField",
+    "ImFISHPhantomConfig",
+    "ImFISHTruth",
+    "NucleusPopulation",
     "ObjectTraits",
     "SplitSummary",
     "generate_field",
+    "generate_imfish_field",
+    "write_imfish_fields",
+    "write_imfish_slide",
     "write_labelme_set",
 ]

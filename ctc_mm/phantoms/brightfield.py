@@ -13,6 +13,7 @@ import numpy as np
 
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES, BrightfieldPhantomConfig
 from ctc_mm.phantoms.cell_shapes import ObjectStack, ObjectTraits, make_objects
+from ctc_mm.phantoms.instances import label_instances, overlap_slices, tight_boxes
 from ctc_mm.phantoms.optics import expose, image_weak_objects, uneven_illumination
 from ctc_mm.phantoms.placement import place_discs
 
@@ -90,10 +91,10 @@ def generate_field(
         full_well_electrons=config.full_well_electrons,
         read_noise_electrons=config.read_noise_electrons,
     )
-    instances = _label_instances(cells, (height, width))
+    instances = label_instances(cells, (height, width))
     return BrightfieldField(
         image=image,
-        boxes_xyxy=_tight_boxes(instances, len(labels)),
+        boxes_xyxy=tight_boxes(instances, len(labels)),
         labels=labels,
         instances=instances,
         diameters_um=diameters_um[placed].astype(np.float32),
@@ -140,41 +141,5 @@ def _shade(light: np.ndarray, objects: ObjectStack, defocus_um: np.ndarray, um_p
     fade = np.minimum(np.hanning(passed.shape[-1]) * 4, 1).astype(np.float32)
     passed = 1 + (passed - 1) * fade[:, None] * fade[None, :]
     for patch, corner_yx in zip(passed, objects.corners_yx, strict=True):
-        target, source = _overlap(light.shape, corner_yx, patch.shape[0])
+        target, source = overlap_slices(light.shape, corner_yx, patch.shape[0])
         light[target] *= patch[source]
-
-
-def _label_instances(cells: ObjectStack, shape_hw: tuple[int, int]) -> np.ndarray:
-    """Instance labels (H, W) int32; where cells press together a pixel belongs to the one it lies deeper in."""
-    instances = np.zeros(shape_hw, np.int32)
-    deepest = np.zeros(shape_hw, np.float32)
-    for index, (depth, corner_yx) in enumerate(zip(cells.depth, cells.corners_yx, strict=True)):
-        target, source = _overlap(shape_hw, corner_yx, depth.shape[0])
-        wins = depth[source] > deepest[target]
-        instances[target][wins] = index + 1
-        deepest[target][wins] = depth[source][wins]
-    return instances
-
-
-def _overlap(
-    shape_hw: tuple[int, int], corner_yx: np.ndarray, side: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of the field and of the patch where a square patch at ``corner_yx`` lies inside the field."""
-    target, source = [], []
-    for start, size in zip(corner_yx.tolist(), shape_hw, strict=True):
-        low, high = max(start, 0), max(min(start + side, size), 0)
-        target.append(slice(low, max(low, high)))
-        source.append(slice(low - start, max(low, high) - start))
-    return tuple(target), tuple(source)
-
-
-def _tight_boxes(instances: np.ndarray, count: int) -> np.ndarray:
-    """Half-open boxes (N, 4) float32 around labels 1 to N."""
-    ys, xs = np.nonzero(instances)
-    cells = instances[ys, xs] - 1
-    lowest = np.full((count, 2), np.iinfo(np.int64).max)
-    highest = np.zeros((count, 2), np.int64)
-    for axis, values in enumerate((xs, ys)):
-        np.minimum.at(lowest[:, axis], cells, values)
-        np.maximum.at(highest[:, axis], cells, values)
-    return np.concatenate([lowest, highest + 1], axis=1).astype(np.float32)
