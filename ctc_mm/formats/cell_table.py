@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ctc_mm.errors import AnnotationError
+from ctc_mm.formats.spreadsheet import read_table
 from ctc_mm.structures import BoxXYXY
 
 CELLS_FILE = "cells.csv"
@@ -168,24 +169,25 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
         The rows in the order of the file; values of ``extra`` are text, as they stand there.
 
     Raises:
-        AnnotationError: no such file, not UTF-8, a missing or doubled column, a wrong value, a path that leaves the
+        AnnotationError: no such file, a missing or doubled column, a wrong value, a path that leaves the
             folder, a missing image, one cell and channel twice, channels of one cell that differ in label, group,
             split or fold. It names file and line.
     """
     path = Path(path)
     path = path / CELLS_FILE if path.is_dir() else path
-    lines = _csv_lines(path)
-    header = _check_header(path, lines[0][1] if lines else [])
+    needed = f"all of the columns {','.join(COLUMNS)}; is it a cells.csv?"
+    table = read_table(path, lambda values: set(COLUMNS) <= set(values), needed)
+    twice = sorted({name for name in table.header if table.header.count(name) > 1})
+    if twice:
+        raise AnnotationError(f"{path}: has the column {twice[0]!r} twice; remove one")
     rows: list[CellRow] = []
     seen: dict[tuple[str, str], CellRow] = {}
     twins: dict[str, CellRow] = {}
     paths: dict[str, int] = {}
-    for number, values in lines[1:]:
+    for number, values in table.lines:
         place = f"{path}, line {number}"
         try:
-            if len(values) != len(header):
-                raise ValueError(f"has {len(values)} fields where the header has {len(header)}; is a comma unquoted?")
-            row = _parse_row(dict(zip(header, values, strict=True)))
+            row = _parse_row(dict(zip(table.header, values, strict=True)))
             check_against(row, seen.get(row.key), twins.setdefault(row.cell_id, row))
         except ValueError as error:
             raise AnnotationError(f"{place}: {error}") from error
@@ -199,39 +201,6 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
         seen[row.key] = row
         rows.append(row)
     return rows
-
-
-def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not blank, each with the number of its first line in the file."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise AnnotationError(f"{path}: no such table of cells; check the path") from error
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not UTF-8 text (byte {error.start}); save the table as CSV UTF-8") from error
-    head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
-    lines, start = [], 1
-    try:
-        for values in reader:
-            if any(value.strip() for value in values):
-                lines.append((start, values))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise AnnotationError(f"{path}, line {start}: no CSV ({error}); mend the quotes of this line") from error
-    return lines
-
-
-def _check_header(path: Path, header: list[str]) -> list[str]:
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise AnnotationError(f"{path}, line 1: lacks the columns {', '.join(missing)}; is it a cells.csv?")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise AnnotationError(f"{path}, line 1: has the column {twice[0]!r} twice; remove one")
-    return header
 
 
 def _parse_row(values: dict[str, str]) -> CellRow:

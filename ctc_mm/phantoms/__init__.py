@@ -12,6 +12,9 @@ from ctc_mm.phantoms.imfish_config import (
 )
 from ctc_mm.phantoms.imfish_slide import write_imfish_fields, write_imfish_slide
 from ctc_mm.phantoms.imfish_truth import ImFISHTruth
+from ctc_mm.phantoms.deparray import DEPArrayCell, DEPArrayPatient, generate_patients
+from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig
+from ctc_mm.phantoms.deparray_export import write_deparray_export
 from ctc_mm.phantoms.labelme_set import SplitSummary, write_labelme_set
 
 __all__ = [
@@ -21,6 +24,9 @@ __all__ = [
     "BrightfieldField",
     "BrightfieldPhantomConfig",
     "CellPopulation",
+    "DEPArrayCell",
+    "DEPArrayPatient",
+    "DEPArrayPhantomConfig",
     "ImFISHField",
     "ImFISHPhantomConfig",
     "ImFISHTruth",
@@ -29,6 +35,8 @@ __all__ = [
     "SplitSummary",
     "generate_field",
     "generate_imfish_field",
+    "generate_patients",
+    "write_deparray_export",
     "write_imfish_fields",
     "write_imfish_slide",
     "write_labelme_set",
