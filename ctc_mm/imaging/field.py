@@ -27,8 +27,8 @@ class ChannelSource(Protocol):
     um_per_px_xy: tuple[float, float] | None
     notes: tuple[str, ...]
 
-    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> np.ndarray:
-        """Read a region of some channels: (len(indices), h, w)."""
+    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> Sequence[np.ndarray]:
+        """Read a region of some channels: a plane (h, w) for each, in ``dtype``; to be copied, not written to."""
 
     def close(self) -> None:
         """Let go of files and memory."""
@@ -71,10 +71,10 @@ class ArrayChannels:
         self._array, self.names, self.dtype = array_cyx, names, dtype
         self.size_wh = (array_cyx.shape[2], array_cyx.shape[1])
 
-    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> np.ndarray:
-        """Read a region of some channels: (len(indices), h, w)."""
+    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
+        """Read a region of some channels: a plane (h, w) for each."""
         x0, y0, x1, y1 = region_xyxy
-        return to_supported(self._array[list(indices), y0:y1, x0:x1])
+        return [to_supported(self._array[index, y0:y1, x0:x1]) for index in indices]
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -145,8 +145,9 @@ class Field:
             places = [place for place, name in enumerate(names) if self._channels[name].source is source]
             planes = source.read([self._channels[names[place]].index for place in places], region)
             for place, plane in zip(places, planes, strict=True):
-                self._check_finite(names[place], plane, region)
                 block[place] = plane
+        for name, plane in zip(names, block, strict=True):
+            self._check_finite(name, plane, region)
         return block
 
     def close(self) -> None:

@@ -36,9 +36,9 @@ def open_field(
 ) -> Field:
     """Open a field for reading; the pixels of TIFF files stay on disk, other files are decoded at once.
 
-    Several pages, samples of a pixel (RGB) or OME channels of a TIFF are channels; of a colour PNG or JPEG, red, green
-    and blue are. Where each channel is a file of its own and that file is in colour, its brightest colour is the grey value
-    (a channel drawn in one colour carries its grey value there); ``notes`` says so.
+    Pages, samples of a pixel (RGB) and OME channels of a TIFF are channels, and so are red, green and blue of a PNG or
+    JPEG. Where each channel is a file of its own and that file is in colour, its brightest colour is the grey value,
+    since a channel drawn in one colour carries its grey value there; ``notes`` says so.
 
     Args:
         source: one file with all channels, or channel name to file.
@@ -146,10 +146,10 @@ class _BrightestColour:
         self.size_wh, self.dtype, self.um_per_px_xy = source.size_wh, source.dtype, source.um_per_px_xy
         self.notes = (*source.notes, f"{path}: a colour file for one channel, read as its brightest colour")
 
-    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> np.ndarray:
-        """Read a region: (len(indices), h, w)."""
-        grey = self._source.read(range(len(RGB_NAMES)), region_xyxy).max(axis=0)
-        return np.broadcast_to(grey, (len(indices), *grey.shape))
+    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
+        """Read a region: a plane (h, w) for each index."""
+        grey = np.maximum.reduce(self._source.read(range(len(RGB_NAMES)), region_xyxy))
+        return [grey for _ in indices]
 
     def close(self) -> None:
         """Close the file."""

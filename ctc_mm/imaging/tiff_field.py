@@ -78,35 +78,31 @@ class TiffChannels:
             return (*RGB_NAMES, *[None] * (count - len(RGB_NAMES)))
         return (*names, *[None] * count)[:count]
 
-    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> np.ndarray:
-        """Read a region of some channels: (len(indices), h, w) in ``dtype``.
+    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
+        """Read a region of some channels: a plane (h, w) in ``dtype`` for each; to be copied, not written to.
 
         Raises:
             ImageReadError: damaged pixels.
         """
-        rows, columns, turn = self._stored_region(region_xyxy)
-        x0, y0, x1, y1 = region_xyxy
-        result = np.empty((len(indices), y1 - y0, x1 - x0), self.dtype)
+        rows, columns = self._stored_region(region_xyxy)
+        planes: dict[int, np.ndarray] = {}
         for part in self._parts:
-            wanted = [
-                (place, self._places[index][1]) for place, index in enumerate(indices) if self._places[index][0] is part
-            ]
+            wanted = [index for index in indices if self._places[index][0] is part]
             if not wanted:
                 continue
             try:
-                block = part.read([index for _, index in wanted], rows, columns)
+                read = part.read([self._places[index][1] for index in wanted], rows, columns)
             except DECODING_ERRORS as error:
-                named = ", ".join(str(indices[place]) for place, _ in wanted)
+                names = ", ".join(str(self.names[index] or index) for index in wanted)
                 raise ImageReadError(
-                    f"{self.path}: channel {named} of shape {self.size_wh[::-1]} cannot be decoded in the region "
+                    f"{self.path}: channel {names} of shape {self.size_wh[::-1]} cannot be decoded in the region "
                     f"{region_xyxy} ({error}); copy or export the file again"
                 ) from error
-            for plane, (place, _) in zip(block, wanted, strict=True):
-                result[place] = orient(plane, turn)
-        return result
+            planes.update(zip(wanted, read, strict=True))
+        return [orient(planes[index], self._orientation) for index in indices]
 
-    def _stored_region(self, region_xyxy: RegionXYXY) -> tuple[slice, slice, int]:
-        """Where an upright region lies among the stored pixels, and how to turn what is read there."""
+    def _stored_region(self, region_xyxy: RegionXYXY) -> tuple[slice, slice]:
+        """Rows and columns of the stored pixels that an upright region lies on."""
         x0, y0, x1, y1 = region_xyxy
         width, height = self.size_wh
         if self._orientation in (3, 4, 7, 8):
@@ -115,7 +111,7 @@ class TiffChannels:
             x0, x1 = width - x1, width - x0
         if not keeps_axes(self._orientation):
             x0, y0, x1, y1 = y0, x0, y1, x1
-        return slice(y0, y1), slice(x0, x1), self._orientation
+        return slice(y0, y1), slice(x0, x1)
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,9 @@ import tifffile
 from ctc_mm.errors import ImageReadError
 from ctc_mm.imaging.field import supported_dtype, to_supported
 
+# Decoded strips of a channel that are larger than this together are not kept.
+MOST_BAND_BYTES = 2**28
+
 _CHANNEL_AXES = "CSIQ"  # S: samples of a pixel; I and Q: pages that nothing describes
 _AXIS_WORDS = {"Z": "z-stack", "T": "time series", "P": "set of positions", "R": "set of positions", "M": "mosaic"}
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
@@ -52,32 +55,45 @@ class TiffSeriesReader:
         _check_segments(self._series, path)
         self._store: Any = None
         self._array = self._open_array()
+        self._has_packed_strips = self._store is not None and not self.page.is_tiled
+        self._bands: dict[tuple[int, ...], np.ndarray] = {}
 
-    def read(self, indices: Sequence[int], rows: slice, columns: slice) -> np.ndarray:
-        """Read a region of stored pixels: (len(indices), h, w), in ``dtype``."""
-        block = self._read_plane_set(indices, rows, columns, 0)
+    def read(self, indices: Sequence[int], rows: slice, columns: slice) -> list[np.ndarray]:
+        """Read a region of stored pixels: a plane (h, w) in ``dtype`` for each index; to be copied, not written to."""
+        planes = self._read_planes(indices, rows, columns, 0)
         for z in range(1, self._sizes.get("Z", 1)):
-            block = np.maximum(block, self._read_plane_set(indices, rows, columns, z))
-        block = to_supported(block)
+            deeper = self._read_planes(indices, rows, columns, z)
+            planes = [np.maximum(*pair) for pair in zip(planes, deeper, strict=True)]
+        planes = [to_supported(plane) for plane in planes]
         if self.page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not self._is_lsm and self.dtype.kind == "u":
-            return np.iinfo(self.dtype).max - block
-        return block
+            return [np.iinfo(self.dtype).max - plane for plane in planes]
+        return planes
 
     def close(self) -> None:
         """Let go of the file."""
         if self._store is not None:
             self._store.close()
 
-    def _read_plane_set(self, indices: Sequence[int], rows: slice, columns: slice, z: int) -> np.ndarray:
-        selection: dict[str, int | slice] = {"Y": rows, "X": columns, "Z": z}
+    def _read_planes(self, indices: Sequence[int], rows: slice, columns: slice, z: int) -> list[np.ndarray]:
         if self._axes.index("X") < len(self._axes) - 1:  # the channels of a pixel lie side by side: decoded at once
-            block = self._array[self._place({**selection, self._channel_axis: slice(None)})]
-            return np.moveaxis(np.asarray(block), -1, 0)[list(indices)]
-        planes = [self._array[self._place({**selection, self._channel_axis: index})] for index in indices]
-        return np.stack([np.asarray(plane) for plane in planes])
+            pixels = self._read_band({"Y": rows, "X": columns, "Z": z, self._channel_axis: slice(None)})
+            return [pixels[..., index] for index in indices]
+        return [self._read_band({"Y": rows, "X": columns, "Z": z, self._channel_axis: index}) for index in indices]
 
-    def _place(self, selection: dict[str, int | slice]) -> tuple[int | slice, ...]:
-        return tuple(selection[axis] for axis in self._axes)
+    def _read_band(self, selection: dict[str, int | slice]) -> np.ndarray:
+        """Read a selection; strips that are decoded over their whole width are kept for the next tile of the row."""
+        rows, columns = selection["Y"], selection["X"]
+        if not self._has_packed_strips or columns.stop - columns.start == self.size_wh[0]:
+            return np.asarray(self._array[tuple(selection[axis] for axis in self._axes)])
+        numbers = [place for place in selection.values() if isinstance(place, int)]
+        key = (rows.start, rows.stop, *numbers)
+        band = self._bands.get(key)
+        if band is None:
+            wide = {**selection, "X": slice(None)}
+            band = np.asarray(self._array[tuple(wide[axis] for axis in self._axes)])
+            if band.nbytes <= MOST_BAND_BYTES:
+                self._bands = {**{kept: self._bands[kept] for kept in self._bands if kept[:2] == key[:2]}, key: band}
+        return band[:, columns]
 
     def _find_channel_axis(self, z_projection: str | None) -> str:
         """The axis along which channels lie; "" where there is one channel."""

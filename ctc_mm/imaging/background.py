@@ -1,0 +1,156 @@
+"""The large-scale background of a field: what would be there without the cells.
+
+Each block of a coarse grid gives the most common grey value of its samples (the middle of their shortest quarter). A
+quadratic surface is fitted to the blocks, robustly, so that blocks which cells cover stand out and are left out; what
+the other blocks add to the surface is smoothed over them. (The grid of modes follows the sky background of Bertin and
+Arnouts 1996, section 4; the surface is what large cells need in addition.)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+Objects = Literal["bright", "dark", "both"]
+
+BLOCK_PX = 64
+# Samples along each side of a block: 256 a block tell its mode to a tenth of the noise.
+_SAMPLES = 16
+# The part of a block's samples whose shortest interval marks the mode: cells may cover three times as much.
+_MODE_PART = 0.25
+# Half of the shortest quarter of normal noise is 0.32 sigma.
+_QUARTER_TO_SIGMA = 3.14
+_SHIFTS = 5
+_SHIFT_WINDOW = 3.0
+# Which quantile of the blocks the surface follows: cells only ever raise a block, or lower it, or either.
+_QUANTILE = {"bright": 0.1, "dark": 0.9, "both": 0.5}
+_FIT_ROUNDS = 20
+# Cells that cover a block change it by more than this many standard deviations of its pixels' noise.
+_COVERED_SIGMAS = 2.0
+_SMOOTHING_BLOCKS = 1.0
+_GROWTH_ROUNDS = 4
+# The surface is drawn on a grid this much finer, so that its slope goes on up to the field's edges.
+_FINER = 4
+
+
+def estimate_background(image: np.ndarray, block_px: int = BLOCK_PX, objects: Objects = "bright") -> np.ndarray:
+    """Estimate the large-scale background of a field; give it the whole field, not a tile of one.
+
+    Args:
+        image: (H, W) uint8, uint16 or float, finite.
+        block_px: side of the grid's blocks; larger than a cell is best.
+        objects: whether cells are brighter than the background (fluorescence), darker, or both (bright-field).
+
+    Returns:
+        float32 (H, W), in the image's grey values; smooth, the grey value itself for a constant image.
+
+    Raises:
+        ValueError: no (H, W) image with pixels, ``block_px`` under 1, an unknown kind of objects.
+    """
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(f"the background is that of an (H, W) image with pixels, received shape {image.shape}")
+    if block_px < 1:
+        raise ValueError(f"block_px must be at least 1, received {block_px!r}")
+    if objects not in _QUANTILE:
+        raise ValueError(f"objects must be one of {', '.join(_QUANTILE)}, received {objects!r}")
+    height, width = image.shape
+    grid, noise = _grid_of_modes(image, block_px, objects)
+    # A block's centre lies where `resize` puts the centre of a grid's pixel.
+    return cv2.resize(_smooth_grid(grid, noise, objects), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def fit_surface(y: np.ndarray, x: np.ndarray, values: np.ndarray, degree: int, quantile: float = 0.5) -> np.ndarray:
+    """Fit a polynomial surface through a quantile of the values (0.5: least absolute deviations), and evaluate it.
+
+    Args:
+        y: rows, float (N,).
+        x: columns, float (N,).
+        values: float (N,), N at least 1.
+        degree: of the polynomial; lowered where the points do not carry it.
+        quantile: which part of the values lies below the surface.
+
+    Returns:
+        float64 coefficients for ``surface_terms(y, x, degree)``; those of terms the points do not carry are 0.
+    """
+    carried = min(degree, len(np.unique(y)) - 1, len(np.unique(x)) - 1)
+    terms = surface_terms(y, x, degree)
+    usable = [column for column, power in enumerate(_powers(degree)) if sum(power) <= carried]
+    terms = terms[:, usable]
+    start = np.quantile(values, quantile)
+    residual = values - start
+    # Below this a residual is rounding; it also keeps the weights finite.
+    smallest = max(float(np.abs(residual).max()) * 1e-6, 1e-12)
+    coefficients = np.zeros(len(usable))
+    for _ in range(_FIT_ROUNDS):
+        weights = np.where(residual > 0, quantile, 1 - quantile) / np.maximum(np.abs(residual), smallest)
+        weighted = terms * weights[:, None]
+        coefficients = np.linalg.lstsq(weighted.T @ terms, weighted.T @ values, rcond=None)[0]
+        residual = values - terms @ coefficients
+    found = np.zeros(len(_powers(degree)))
+    found[usable] = coefficients
+    return found
+
+
+def surface_terms(y: np.ndarray, x: np.ndarray, degree: int) -> np.ndarray:
+    """Give the terms of a polynomial in two variables, float64 (N, terms), lowest powers first."""
+    return np.stack([y**down * x**across for down, across in _powers(degree)], axis=-1)
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    return [(total - across, across) for total in range(degree + 1) for across in range(total + 1)]
+
+
+def _grid_of_modes(image: np.ndarray, block_px: int, objects: Objects) -> tuple[np.ndarray, np.ndarray]:
+    """Most common grey value of each block, and the noise around it (one sigma); float64 (rows, columns)."""
+    counts = [max(1, round(length / block_px)) for length in image.shape]
+    places = [
+        ((np.arange(count * _SAMPLES) + 0.5) * (length / (count * _SAMPLES))).astype(np.int64)
+        for count, length in zip(counts, image.shape, strict=True)
+    ]
+    samples = image[np.ix_(*places)].reshape(counts[0], _SAMPLES, counts[1], _SAMPLES).swapaxes(1, 2)
+    samples = np.sort(samples.reshape(*counts, -1), axis=-1).astype(np.float64)
+    total = samples.shape[-1]
+    part = int(total * _MODE_PART)
+    lengths = samples[..., part:] - samples[..., :-part]
+    # Saturated cells have the shortest interval of all, so it is looked for on the background's side.
+    first, last = {"bright": (0, total // 2), "dark": (total // 2 - part, None), "both": (0, None)}[objects]
+    start = first + np.argmin(lengths[..., first:last], axis=-1)
+    ends = [np.take_along_axis(samples, (start + shift)[..., None], -1) for shift in (0, part)]
+    middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    for _ in range(_SHIFTS):  # mean shift: up to the mode, from wherever the shortest interval was by chance
+        near = np.abs(samples - middle) <= _SHIFT_WINDOW * half
+        middle = (samples * near).sum(axis=-1, keepdims=True) / near.sum(axis=-1, keepdims=True)
+    return middle[..., 0], half[..., 0] * _QUARTER_TO_SIGMA
+
+
+def _smooth_grid(grid: np.ndarray, noise: np.ndarray, objects: Objects) -> np.ndarray:
+    """Surface through the blocks that show background, and what they add to it, on a finer grid; float32."""
+    y, x = (axis.ravel() for axis in _coordinates(*grid.shape))
+    values, terms = grid.ravel(), surface_terms(y, x, 2)
+    off = np.abs(values - terms @ fit_surface(y, x, values, 2, _QUANTILE[objects]))
+    tolerance = max(_COVERED_SIGMAS * float(np.median(noise)), float(np.abs(values).max()) * 1e-6, float(off.min()))
+    for _ in range(_GROWTH_ROUNDS):  # what no quadratic follows is reached from block to block
+        shown = off <= tolerance
+        coefficients = fit_surface(y[shown], x[shown], values[shown], 2)
+        residual = values - terms @ coefficients
+        added = _smooth_over(residual.reshape(grid.shape), shown.reshape(grid.shape))
+        off = np.abs(residual - added.ravel())
+        tolerance = max(tolerance, float(off.min()))
+    finer = (grid.shape[0] * _FINER, grid.shape[1] * _FINER)
+    y, x = (axis.ravel() for axis in _coordinates(*finer))
+    surface = (surface_terms(y, x, 2) @ coefficients).reshape(finer)
+    return (surface + cv2.resize(added, finer[::-1], interpolation=cv2.INTER_CUBIC)).astype(np.float32)
+
+
+def _coordinates(rows: int, columns: int) -> list[np.ndarray]:
+    """Centres of a grid's blocks, the field reaching from -1 to 1; y and x, float64 (rows, columns)."""
+    return np.meshgrid(*((2 * np.arange(count) + 1 - count) / count for count in (rows, columns)), indexing="ij")
+
+
+def _smooth_over(residual: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Weighted mean of the neighbouring blocks that count, float64."""
+    kernel = {"ksize": (0, 0), "sigmaX": _SMOOTHING_BLOCKS, "borderType": cv2.BORDER_REFLECT}
+    weight = cv2.GaussianBlur(counts.astype(np.float64), **kernel)
+    return cv2.GaussianBlur(residual * counts, **kernel) / np.maximum(weight, 1e-3)
