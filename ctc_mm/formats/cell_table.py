@@ -45,7 +45,8 @@ class CellRow:
         label: class; a folder of this name holds the image. ``unlabelled`` where there is none yet.
         group: patient or raw image; a split never tears a group apart.
         source: file that the cell was cut from or copied from, relative to the input folder.
-        box_xyxy: half-open box in pixels of the full image, or of the crop itself where only the crop is known.
+        box_xyxy: half-open box in pixels of the full image, or of the crop itself where only the crop is known; rounded
+            to float32.
         um_per_px: micrometres per pixel of the image, where known.
         split: ``train``, ``val``, ``test``; ``all`` where there is none yet.
         fold: fold of a cross-validation, 0 or more.
@@ -79,7 +80,7 @@ class CellRow:
                 raise ValueError(f"`{name}` must be text without spaces around it. Received: {value!r}")
         for name in ("label", "split"):
             check_folder_name(name, getattr(self, name))
-        box_xyxy = tuple(float(value) for value in self.box_xyxy)
+        box_xyxy = tuple(float(np.float32(value)) for value in self.box_xyxy)
         if len(box_xyxy) != 4 or not all(map(math.isfinite, box_xyxy)):
             raise ValueError(f"`box_xyxy` must be four finite numbers. Received: {self.box_xyxy}")
         if box_xyxy[2] <= box_xyxy[0] or box_xyxy[3] <= box_xyxy[1]:

@@ -3,6 +3,9 @@
 from ctc_mm.phantoms.brightfield import BrightfieldField, generate_field
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES, BrightfieldPhantomConfig, CellPopulation
 from ctc_mm.phantoms.cell_shapes import ObjectTraits
+from ctc_mm.phantoms.deparray import DEPArrayCell, DEPArrayPatient, generate_patients
+from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig
+from ctc_mm.phantoms.deparray_export import write_deparray_export
 from ctc_mm.phantoms.imfish import ImFISHField, generate_imfish_field
 from ctc_mm.phantoms.imfish_config import (
     IMFISH_CHANNELS,
@@ -12,9 +15,6 @@ from ctc_mm.phantoms.imfish_config import (
 )
 from ctc_mm.phantoms.imfish_slide import write_imfish_fields, write_imfish_slide
 from ctc_mm.phantoms.imfish_truth import ImFISHTruth
-from ctc_mm.phantoms.deparray import DEPArrayCell, DEPArrayPatient, generate_patients
-from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig
-from ctc_mm.phantoms.deparray_export import write_deparray_export
 from ctc_mm.phantoms.labelme_set import SplitSummary, write_labelme_set
 
 __all__ = [

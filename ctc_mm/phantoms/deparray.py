@@ -16,7 +16,7 @@ import numpy as np
 
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES
 from ctc_mm.phantoms.cell_shapes import ObjectTraits, make_objects
-from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig, NucleusPopulation, PatientEffects
+from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig, NucleusTraits, PatientEffects
 from ctc_mm.phantoms.optics import expose, image_weak_objects
 
 # Light that a crop's edge cuts off still shapes what is inside it.
@@ -230,7 +230,7 @@ def _nuclei(config: DEPArrayPhantomConfig, drawn: _Drawn, rng: np.random.Generat
     return dna, _paste(stack.depth, stack.corners_yx, owners, canvas, empty=-1) > 0
 
 
-def _chromatin(nuclei: NucleusPopulation) -> ObjectTraits:
+def _chromatin(nuclei: NucleusTraits) -> ObjectTraits:
     # A phase of 1: what make_objects calls phase is the amount of DNA here.
     return ObjectTraits(nuclei.irregularity, 1, 0, 0, nuclei.grain_um, nuclei.grain_contrast)
 

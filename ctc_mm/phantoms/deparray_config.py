@@ -20,7 +20,7 @@ from ctc_mm.phantoms.brightfield_config import (
 
 
 @dataclass(frozen=True)
-class NucleusPopulation:
+class NucleusTraits:
     """Nuclei of one class.
 
     Attributes:
@@ -59,11 +59,11 @@ class NucleusPopulation:
             raise ValueError(f"`lobes` must be two whole numbers from 1 to 4, fewest first. Received: {self.lobes}")
 
 
-CTC_NUCLEI = NucleusPopulation(
+CTC_NUCLEI = NucleusTraits(
     fraction=0.68, fraction_sd=0.06, irregularity=0.08, lobes=(1, 1), grain_um=1.8, grain_contrast=1.1, brightness=0.45,
     brightness_sd=0.08,
 )  # fmt: skip
-WBC_NUCLEI = NucleusPopulation(
+WBC_NUCLEI = NucleusTraits(
     fraction=0.7, fraction_sd=0.06, irregularity=0.04, lobes=(1, 3), grain_um=0.9, grain_contrast=0.5, brightness=0.5,
     brightness_sd=0.08,
 )  # fmt: skip
@@ -133,8 +133,8 @@ class DEPArrayPhantomConfig:
     bit_depth: int = 8
     ctc: CellPopulation = CTC_POPULATION
     wbc: CellPopulation = WBC_POPULATION
-    ctc_nuclei: NucleusPopulation = CTC_NUCLEI
-    wbc_nuclei: NucleusPopulation = WBC_NUCLEI
+    ctc_nuclei: NucleusTraits = CTC_NUCLEI
+    wbc_nuclei: NucleusTraits = WBC_NUCLEI
     batch_effects: float = 1.0
     off_centre_um: float = 0.6
     defocus_sd_um: float = 1.5
