@@ -21,9 +21,9 @@ CTC, WBC, OTHER = range(3)
 _OPTICS_UM = 0.15
 _MEMBRANE_UM = 0.45
 # Centres of chromosomes keep apart in the nucleus, in three dimensions; seen from above they may still lie together.
-_TERRITORY_UM = 1.2
-# A nucleus on a slide is flattened.
-_FLATNESS = 0.5
+_TERRITORY_UM = 1.5
+# A nucleus dried on a slide is flat.
+_FLATNESS = 0.3
 _SIGNAL_SPREAD = 0.25
 _OUT_OF_FOCUS_UM = (1.5, 3.0)
 

@@ -1,7 +1,7 @@
 """Synthetic imFISH images on disk: patients with a few fields each, and a large field written piece by piece.
 
-The large field is a few scenes laid side by side in many ways. Each place of the field has exposure and noise of its own; cells repeat, turned and mirrored. No claim about real CTCs
-follows from these images.
+The large field is a few scenes laid side by side in many ways. Each place has exposure and noise of its own; the cells
+repeat, turned and mirrored. No claim about real CTCs follows from these images.
 """
 
 from __future__ import annotations

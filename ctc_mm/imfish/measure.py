@@ -1,0 +1,257 @@
+"""Numbers of each nucleus in a piece of a field, each from a window around the nucleus that the piece does not decide.
+
+So a nucleus gets the same numbers, to the last bit, however the field is cut, as long as the piece holds its
+surroundings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from ctc_mm.imfish.thresholds import ImFISHThresholds
+
+# Kernel of the smoothing before the rim's gradient is taken: exact in float32 for integer pixels.
+_BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
+# Variance of that smoothing in pixels, which is taken off the blur measured.
+_BINOMIAL_VARIANCE = 1.0
+_RIM_PX = 2
+_SPOT_WEIGHTS = np.outer((1, 2, 1), (1, 2, 1)) / 16
+# Pixels around a nucleus that its numbers depend on, beside the ring.
+_MARGIN_PX = 6
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured of one nucleus; units as in ``NucleusRecord``.
+
+    Attributes:
+        first_yx: first pixel of the nucleus in the field, row by row; nuclei are told apart and ordered by it.
+        group: numbers of the touching nuclei, itself included (1: it touches none).
+        on_border: whether it touches the field's edge.
+        cep8: median of CEP8 in the nucleus, in grey values.
+        spots_height: how far each spot stands above that.
+    """
+
+    first_yx: tuple[int, int]
+    box_xyxy: tuple[int, int, int, int]
+    centroid_yx: tuple[float, float]
+    area_px: int
+    solidity: float
+    edge_px: float | None
+    group: int
+    on_border: bool
+    dapi: float
+    cd45_ring: float | None
+    cep8: float
+    spots_yx: tuple[tuple[float, float], ...]
+    spots_snr: tuple[float, ...]
+    spots_height: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a field that has been read: its channels and nuclei.
+
+    Attributes:
+        labels: (h, w) int32 nuclei.
+        dapi: (h, w) grey values.
+        cep8: likewise.
+        cd45: likewise, or None.
+        spots: (S, 3) float32: y, x in the piece, signal-to-noise.
+        origin_xy: where the piece's first pixel lies in the field.
+        field_wh: width and height of the field.
+    """
+
+    labels: np.ndarray
+    dapi: np.ndarray
+    cep8: np.ndarray
+    cd45: np.ndarray | None
+    spots: np.ndarray
+    origin_xy: tuple[int, int]
+    field_wh: tuple[int, int]
+
+
+def margin_px(thresholds: ImFISHThresholds) -> int:
+    """Pixels around a nucleus that ``measure_nuclei`` looks at."""
+    settings = thresholds.settings
+    ring = thresholds.px(settings.ring_gap_um) + thresholds.px(settings.ring_width_um, least=2)
+    return max(ring, thresholds.px(settings.rim_um)) + _MARGIN_PX
+
+
+def measure_nuclei(
+    piece: Piece, thresholds: ImFISHThresholds, wanted: Collection[int] | None = None
+) -> list[Measurement]:
+    """Measure nuclei of a piece.
+
+    Args:
+        piece: nuclei and channels; around each wanted nucleus it reaches ``margin_px`` further, or to the field's edge.
+        thresholds: the field's.
+        wanted: labels to measure; None: all.
+
+    Returns:
+        One measurement a nucleus, by its first pixel.
+    """
+    windows = ndimage.find_objects(piece.labels)
+    chosen = range(1, len(windows) + 1) if wanted is None else sorted(wanted)
+    owners = _owners_of_spots(piece.labels, piece.spots, thresholds.px(thresholds.settings.rim_um))
+    groups = group_sizes(piece.labels, windows, thresholds.settings.min_contact)
+    spots_of: dict[int, list[int]] = {}
+    for row, owner in enumerate(owners.tolist()):
+        spots_of.setdefault(owner, []).append(row)
+    measured = [
+        _measure_one(piece, label, windows[label - 1], spots_of.get(label, []), groups.get(label, 1), thresholds)
+        for label in chosen
+        if windows[label - 1] is not None
+    ]
+    return sorted(measured, key=lambda one: one.first_yx)
+
+
+def group_sizes(labels: np.ndarray, windows: list[tuple[slice, slice] | None], min_contact: float) -> dict[int, int]:
+    """How many nuclei touch one another, directly or through others: label -> size of its group, where above 1."""
+    pairs = []
+    # Two pixels apart: nuclei that a line of one pixel parts touch too.
+    for one, other in ((labels[:, :-2], labels[:, 2:]), (labels[:-2], labels[2:])):
+        here = (one != other) & (one > 0) & (other > 0)
+        pairs.append(np.stack([one[here], other[here]], axis=1))
+    touching = np.sort(np.concatenate(pairs), axis=1)
+    if not len(touching):
+        return {}
+    edges, twice = np.unique(touching, axis=0, return_counts=True)
+    parent: dict[int, int] = {}
+
+    def root(label: int) -> int:
+        while parent.setdefault(label, label) != label:
+            label = parent[label]
+        return label
+
+    for (first, second), count in zip(edges.tolist(), twice.tolist(), strict=True):
+        smaller = min(_extent(windows[first - 1]), _extent(windows[second - 1]))
+        if count / 2 > min_contact * smaller:
+            parent[root(first)] = root(second)
+    roots = {label: root(label) for label in parent}
+    members = list(roots.values())
+    return {label: members.count(top) for label, top in roots.items()}
+
+
+def _extent(window: tuple[slice, slice]) -> int:
+    return max(side.stop - side.start for side in window)
+
+
+def _owners_of_spots(labels: np.ndarray, spots: np.ndarray, rim_px: int) -> np.ndarray:
+    """Label of the nucleus each spot lies in, or the nearest at most ``rim_px`` away, else 0; int64 (S,)."""
+    owners = np.zeros(len(spots), np.int64)
+    middles = np.floor(spots[:, :2] + 0.5).astype(np.int64)
+    reach = range(-rim_px, rim_px + 1)
+    steps = sorted((dy * dy + dx * dx, dy, dx) for dy in reach for dx in reach if dy * dy + dx * dx <= rim_px**2)
+    for _, dy, dx in steps:
+        ys, xs = middles[:, 0] + dy, middles[:, 1] + dx
+        inside = (ys >= 0) & (xs >= 0) & (ys < labels.shape[0]) & (xs < labels.shape[1])
+        free = inside & (owners == 0)
+        owners[free] = labels[ys[free], xs[free]]
+    return owners
+
+
+def _measure_one(
+    piece: Piece,
+    label: int,
+    window: tuple[slice, slice],
+    spot_rows: list[int],
+    group: int,
+    thresholds: ImFISHThresholds,
+) -> Measurement:
+    settings = thresholds.settings
+    x0, y0 = piece.origin_xy
+    margin = margin_px(thresholds)
+    rows, columns = (
+        slice(max(side.start - margin, 0), min(side.stop + margin, length))
+        for side, length in zip(window, piece.labels.shape, strict=True)
+    )
+    labels = piece.labels[rows, columns]
+    mask = (labels == label).astype(np.uint8)
+    others = ((labels > 0) & (labels != label)).astype(np.uint8)
+    gap, width = thresholds.px(settings.ring_gap_um), thresholds.px(settings.ring_width_um, least=2)
+    ring = _ring(mask, others, gap, width)
+    ys, xs = np.nonzero(mask)
+    ys, xs = ys + (rows.start + y0), xs + (columns.start + x0)
+    box = (window[1].start + x0, window[0].start + y0, window[1].stop + x0, window[0].stop + y0)
+    area = len(ys)
+    dapi = np.ascontiguousarray(piece.dapi[rows, columns], np.float32)
+    contrast = float(np.median(dapi[mask > 0])) - (float(np.median(dapi[ring])) if ring.any() else 0.0)
+    cd45 = None
+    if piece.cd45 is not None and ring.any():
+        cd45 = float(np.median(piece.cd45[rows, columns][ring]))
+    spots = piece.spots[spot_rows]
+    cep8 = float(np.median(piece.cep8[rows, columns][mask > 0]))
+    return Measurement(
+        first_yx=(int(ys[0]), int(xs[0])),
+        box_xyxy=box,
+        centroid_yx=(int(ys.sum()) / area, int(xs.sum()) / area),
+        area_px=area,
+        solidity=_solidity(mask, area),
+        edge_px=_edge_px(dapi, mask, others, contrast),
+        group=group,
+        on_border=box[0] == 0 or box[1] == 0 or box[2] == piece.field_wh[0] or box[3] == piece.field_wh[1],
+        dapi=contrast,
+        cd45_ring=cd45,
+        cep8=cep8,
+        spots_yx=tuple((float(y) + y0, float(x) + x0) for y, x in spots[:, :2]),
+        spots_snr=tuple(float(snr) for snr in spots[:, 2]),
+        spots_height=tuple(_height(piece.cep8, y, x) - cep8 for y, x in spots[:, :2].tolist()),
+    )
+
+
+def _height(plane: np.ndarray, y: float, x: float) -> float:
+    """Grey value of a spot: mean of 3 x 3 pixels, the middle ones weighing more."""
+    row, column = math.floor(y + 0.5), math.floor(x + 0.5)
+    rows = np.clip((row - 1, row, row + 1), 0, plane.shape[0] - 1)
+    columns = np.clip((column - 1, column, column + 1), 0, plane.shape[1] - 1)
+    return float((plane[np.ix_(rows, columns)].astype(np.float64) * _SPOT_WEIGHTS).sum())
+
+
+def _ring(mask: np.ndarray, others: np.ndarray, gap_px: int, width_px: int) -> np.ndarray:
+    """Pixels of the cytoplasm, bool: around the nucleus, where no other nucleus is as near.
+
+    Where neighbours leave nothing free, all of the ring that is no nucleus.
+    """
+    wide = _dilated(mask, gap_px + width_px) & ~_dilated(mask, gap_px) & ~others
+    free = wide & ~_dilated(others, gap_px + width_px)
+    return (free if free.any() else wide).astype(bool)
+
+
+def _dilated(mask: np.ndarray, reach_px: int) -> np.ndarray:
+    if reach_px < 1:
+        return mask
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1)))
+
+
+def _solidity(mask: np.ndarray, area: int) -> float:
+    """Area over that of the convex hull of the pixels' corners; 1 for a convex nucleus, and for a tiny one."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = np.concatenate(contours)[:, 0]
+    hull = cv2.convexHull(points)
+    # The hull runs through the middles of the pixels; half a pixel along its length is outside it.
+    return min(area / max(cv2.contourArea(hull) + cv2.arcLength(hull, True) / 2 + 1, 1.0), 1.0)
+
+
+def _edge_px(dapi: np.ndarray, mask: np.ndarray, others: np.ndarray, contrast: float) -> float | None:
+    """Blur of the rim, from the steepest quarter of it: a step blurred by sigma rises by its height / 2.5066 sigma."""
+    if contrast <= 0:
+        return None
+    smooth = cv2.sepFilter2D(dapi, cv2.CV_32F, _BINOMIAL, _BINOMIAL, borderType=cv2.BORDER_REFLECT_101)
+    slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM_PX + 1, 2 * _RIM_PX + 1))
+    rim = (cv2.dilate(mask, kernel) & ~cv2.erode(mask, kernel) & ~cv2.dilate(others, kernel)).astype(bool)
+    if not rim.any():
+        return None
+    steepest = float(np.percentile(np.hypot(slope_x[rim], slope_y[rim]), 75))
+    if steepest <= 0:
+        return None
+    sigma = contrast / (2.5066 * steepest)
+    return float(np.sqrt(max(sigma**2 - _BINOMIAL_VARIANCE, 0.0)))

@@ -1,0 +1,89 @@
+"""What a user may choose about the imFISH rule; the defaults are physical sizes, not fitted to images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MODES = ("full", "paper")
+METHODS = ("robust", "paper", "learned")
+# Size of a pixel taken where the image does not say: x40 and a common camera.
+USUAL_UM_PER_PX = 0.25
+
+
+@dataclass(frozen=True)
+class ImFISHSettings:
+    """Choices of the rule (paper imfish-cnn-2022, "Detection Standard of CTCs"; reading 15).
+
+    Sizes are in micrometres; where the size of a pixel is not known, ``USUAL_UM_PER_PX`` turns them into pixels.
+
+    Attributes:
+        mode: ``full`` for all criteria; ``paper`` counts the signals of every nucleus and asks nothing else, as the
+            paper's labels did.
+        method: how nuclei are found (``ctc_mm.imaging.nuclei``).
+        min_signals: CEP8 signals that make a CTC.
+        cd45_threshold: CD45 of the cytoplasm's ring above background from which a cell is a white blood cell, in grey
+            values; None finds it in the field.
+        cep8_threshold: height above its nucleus from which a spot is a signal, in grey values; None finds it in the
+            field.
+        ring_gap_um: distance between nucleus and ring.
+        ring_width_um: width of the ring of cytoplasm.
+        min_diameter_um: nuclei of a smaller equivalent diameter are debris.
+        max_diameter_um: nuclei of a larger one are aggregates.
+        min_solidity: nuclei of a lower area over convex hull are several in one.
+        min_contact: nuclei whose common border is longer than this part of the smaller diameter touch.
+        max_edge_um: nuclei with a rim more blurred are out of focus.
+        min_dapi: nuclei whose DAPI is below this part of the median nucleus of the field are debris.
+        rim_um: a signal this far outside a nucleus still belongs to it.
+        spot_diameter_um: full width at half maximum of the signals; None leaves it to ``ctc_mm.imaging.spots``.
+
+    Raises:
+        ValueError: a mode or method that does not exist, a number out of its range.
+    """
+
+    mode: str = "full"
+    method: str = "robust"
+    min_signals: int = 3
+    cd45_threshold: float | None = None
+    cep8_threshold: float | None = None
+    ring_gap_um: float = 0.25
+    ring_width_um: float = 1.0
+    min_diameter_um: float = 4.0
+    max_diameter_um: float = 25.0
+    min_solidity: float = 0.9
+    min_contact: float = 0.2
+    max_edge_um: float = 0.8
+    min_dapi: float = 0.2
+    rim_um: float = 0.5
+    spot_diameter_um: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("mode", MODES), ("method", METHODS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
+        if self.min_signals < 1:
+            raise ValueError(f"`min_signals` must be at least 1. Received: {self.min_signals}")
+        thresholds = ("cd45_threshold", "cep8_threshold")
+        positive = ("ring_width_um", "min_diameter_um", "max_diameter_um", "max_edge_um", "spot_diameter_um")
+        for name in (*positive, *thresholds, "ring_gap_um", "rim_um", "min_contact", "min_dapi", "min_solidity"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
+                raise ValueError(f"`{name}` must be a finite number above 0. Received: {value}")
+        if self.min_diameter_um >= self.max_diameter_um or self.min_solidity > 1:
+            raise ValueError(
+                "`min_diameter_um` must be below `max_diameter_um`, and `min_solidity` at most 1. "
+                f"Received: {self.min_diameter_um}, {self.max_diameter_um}, {self.min_solidity}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImFISHSettings:
+        """Take back what ``to_dict`` gave."""
+        return cls(**values)
