@@ -27,7 +27,7 @@ from ctc_mm.imaging.pictures import (
     nuclei_around,
     view_of,
 )
-from ctc_mm.imaging.text import Text, draw_texts
+from ctc_mm.imaging.text import Text, draw_texts, text_width
 from ctc_mm.imfish.records import CD45_POSITIVE, CTC, FieldResult, NucleusRecord
 
 # As the microscope shows them (paper imfish-cnn-2022, "Detection Standard of CTCs"): blue, orange, red.
@@ -47,7 +47,8 @@ _LOOKS: dict[str, tuple[str, RGB, tuple[int, int] | None, int]] = {
 }
 _TOO_FEW_SIGNALS = ("N", _WHITE, None, 1)
 
-_TAG_PX = 13
+# Height of a tag, which grows with the zoom.
+_TAG_PX = 11
 # A nucleus drawn smaller than this has no room for a tag beside it; CTCs keep theirs.
 _LEAST_TAGGED_PX = 18
 # A ring leaves the signal free to be seen.
@@ -138,14 +139,20 @@ def _show_channels(field: Field, view: View) -> tuple[np.ndarray, list[LegendEnt
 
 
 def _draw_tags(canvas: np.ndarray, records: Iterable[NucleusRecord], view: View) -> None:
-    """Number of signals and letter of the verdict, beside the upper right of each nucleus."""
+    """Number of signals and letter of the verdict, beside the upper right of each nucleus, or left at the edge."""
+    size_px = _TAG_PX + 2 * min(round(view.zoom), 4)
     texts = []
     for record in records:
         letter, colour, _, _ = verdict_look(record.reason)
         x0, y0, x1, y1 = record.box_xyxy
-        if record.is_ctc or max(x1 - x0, y1 - y0) * view.zoom >= _LEAST_TAGGED_PX:
-            ((y, x),) = view.to_picture(np.array([[y0, x1]])).tolist()
-            texts.append(Text(f"{record.cep8_count}{letter}", (x + 1, y), _TAG_PX, colour, (0, 0, 0), "left-middle"))
+        if not record.is_ctc and max(x1 - x0, y1 - y0) * view.zoom < _LEAST_TAGGED_PX:
+            continue
+        tag = f"{record.cep8_count}{letter}"
+        (top, left), (_, right) = view.to_picture(np.array([[y0, x0], [y0, x1]])).tolist()
+        width = text_width(tag, size_px) + 2
+        x = right + 1 if right + 1 + width <= canvas.shape[1] else left - width
+        y = max(top, size_px / 2)
+        texts.append(Text(tag, (max(x, 1), y), size_px, colour, (0, 0, 0), "left-middle"))
     draw_texts(canvas, texts)
 
 
@@ -175,8 +182,13 @@ def _captions_of_rule(result: FieldResult) -> list[str]:
     rule = f"Rule: CTC from {thresholds.settings.min_signals} signals"
     if thresholds.settings.mode == "full" and thresholds.cd45_threshold is not None:
         rule += f", CD45 below {thresholds.cd45_threshold:.4g} grey values above background ({thresholds.cd45_source})"
+    sizes = {
+        "image": "",
+        "nuclei": f" Size of a pixel not given: {thresholds.um_per_px:.3g} µm judging by the median nucleus.",
+        "assumed": f" Size of a pixel not given: {thresholds.um_per_px:.3g} µm assumed.",
+    }[thresholds.um_per_px_source]
     total = f"Whole field: {len(result.records)} nuclei, {result.ctc_count} CTCs."
-    return [f"{rule}. Thresholds are those of the whole field. {total}"]
+    return [f"{rule}. Thresholds are those of the whole field.{sizes} {total}"]
 
 
 def _summary(records: Sequence[NucleusRecord], result: FieldResult, field: Field) -> tuple[str, ...]:
