@@ -90,7 +90,7 @@ def test_truth_fits_the_images(ordinary):
         inside = cv2.dilate(cell.cell_mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         contrasts.append(cell.brightfield[inside].std() / cell.brightfield[away].std())
     # A cell in focus almost vanishes in bright field: not every one stands out from the tilt and the noise.
-    assert np.mean(np.array(contrasts) > 1.5) > 0.97
+    assert np.mean(np.array(contrasts) > 1.5) > 0.9
 
 
 def test_twins_show_the_same_nucleus():
