@@ -1,0 +1,143 @@
+"""Which basins of a watershed are one nucleus: a rule of six measures with fixed weights.
+
+The watershed cuts nuclei apart at every dent and every bright grain. Two neighbours are put together again if a
+logistic rule takes them for one nucleus: the border between them is as bright as they are, they are equally bright, and
+together they fill an ellipse at least as well as they do alone. The most certain pair is put together first, and what
+is then next to it is judged anew. The weights come from ``benchmarks/fit_nucleus_merge.py``, which also holds out each
+source of images in turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctc_mm.imaging.nuclei_basins import Basins
+
+MEASURES = ("border_mean", "border_max", "ellipse", "ellipse_gain", "difference", "neck")
+WEIGHTS = (6.4, 5.8, -18.3, 23.9, -9.5, 0.4)
+BIAS = 7.1
+
+
+@dataclass
+class _Region:
+    """Sums of a basin, or of several put together."""
+
+    area: float
+    moments: tuple[float, ...]
+    height_sum: float
+    height_max: float
+
+    def __add__(self, other: _Region) -> _Region:
+        return _Region(
+            self.area + other.area,
+            tuple(a + b for a, b in zip(self.moments, other.moments, strict=True)),
+            self.height_sum + other.height_sum,
+            max(self.height_max, other.height_max),
+        )
+
+    @property
+    def ellipse(self) -> float:
+        """Area over that of the ellipse with the same second moments: 1 for an ellipse, 0.89 for two touching discs."""
+        x, y, xx, yy, xy = self.moments
+        # 1/12: a pixel is a square, not a point.
+        var_x = xx / self.area - (x / self.area) ** 2 + 1 / 12
+        var_y = yy / self.area - (y / self.area) ** 2 + 1 / 12
+        covariance = xy / self.area - x * y / self.area**2
+        return self.area / (4 * math.pi * math.sqrt(max(var_x * var_y - covariance**2, 1e-6)))
+
+
+_Border = tuple[float, float, float]
+
+
+def measure_pair(first: _Region, second: _Region, border: _Border) -> tuple[float, ...]:
+    """The measures of a pair of neighbours, in the order of ``MEASURES``.
+
+    ``border`` holds the border's length in pixel edges, and the sum and the maximum of the heights along it.
+    """
+    edges, height_sum, height_max = border
+    mean_first, mean_second = first.height_sum / first.area, second.height_sum / second.area
+    union = first + second
+    ellipse = union.ellipse
+    apart = (first.ellipse * first.area + second.ellipse * second.area) / union.area
+    return (
+        height_sum / edges / min(mean_first, mean_second),
+        height_max / min(first.height_max, second.height_max),
+        ellipse,
+        ellipse - apart,
+        abs(mean_first - mean_second) / max(mean_first, mean_second),
+        edges / math.sqrt(min(first.area, second.area)),
+    )
+
+
+def regions_of(basins: Basins) -> list[_Region]:
+    """The basins' sums as regions; place 0 is empty."""
+    moments = [tuple(row) for row in basins.moments.tolist()]
+    columns = (basins.area.tolist(), moments, basins.height_sum.tolist(), basins.height_max.tolist())
+    return [_Region(*values) for values in zip(*columns, strict=True)]
+
+
+def merge_basins(basins: Basins) -> np.ndarray:
+    """Put basins together that are one nucleus.
+
+    Returns:
+        int32 (N + 1,): for each basin the lowest number of those it was put together with; 0 for the background.
+    """
+    return _Merging(basins).run()
+
+
+class _Merging:
+    """Greedy merging: neighbours by basin, borders by pair, a heap of pairs to be put together."""
+
+    def __init__(self, basins: Basins) -> None:
+        self.regions = regions_of(basins)
+        self.owner = np.arange(len(basins.area), dtype=np.int32)
+        pairs = [tuple(pair) for pair in basins.pairs.tolist()]
+        self.borders: dict[tuple[int, int], _Border] = dict(
+            zip(pairs, (tuple(row) for row in basins.borders.tolist()), strict=True)
+        )
+        self.neighbours: dict[int, set[int]] = {}
+        self.scores: dict[tuple[int, int], float] = {}
+        self.heap: list[tuple[float, tuple[int, int]]] = []
+        for first, second in pairs:
+            self.neighbours.setdefault(first, set()).add(second)
+            self.neighbours.setdefault(second, set()).add(first)
+            self._judge((first, second))
+
+    def run(self) -> np.ndarray:
+        while self.heap:
+            score, pair = heapq.heappop(self.heap)
+            if self.scores.get(pair) == -score:  # else it was judged anew since
+                self._merge(*pair)
+        while not np.array_equal(self.owner, self.owner[self.owner]):
+            self.owner = self.owner[self.owner]
+        return self.owner
+
+    def _judge(self, pair: tuple[int, int]) -> None:
+        measures = measure_pair(self.regions[pair[0]], self.regions[pair[1]], self.borders[pair])
+        score = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, measures, strict=True))
+        self.scores[pair] = score
+        if score > 0:
+            heapq.heappush(self.heap, (-score, pair))
+
+    def _merge(self, kept: int, gone: int) -> None:
+        self.owner[gone] = kept
+        self.regions[kept] += self.regions[gone]
+        del self.borders[kept, gone], self.scores[kept, gone]
+        self.neighbours[kept].discard(gone)
+        for other in self.neighbours.pop(gone) - {kept}:
+            old, new = (min(gone, other), max(gone, other)), (min(kept, other), max(kept, other))
+            border = self.borders.pop(old)
+            del self.scores[old]
+            if new in self.borders:
+                edges, height_sum, height_max = self.borders[new]
+                border = (edges + border[0], height_sum + border[1], max(height_max, border[2]))
+            self.borders[new] = border
+            self.neighbours[other].discard(gone)
+            self.neighbours[other].add(kept)
+            self.neighbours[kept].add(other)
+        for other in self.neighbours[kept]:
+            self._judge((min(kept, other), max(kept, other)))
