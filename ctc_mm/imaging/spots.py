@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from ctc_mm.imaging.spot_filters import as_plane, background_of, fwhm_to_sigma, spot_response
-from ctc_mm.imaging.spot_levels import SpotLevels, SpotLevelsPass, measure_spot_levels
+from ctc_mm.imaging.spot_filters import FWHM_PER_SIGMA, SpotFilter, as_float32, as_plane, spot_filter
+from ctc_mm.imaging.spot_fit import (
+    AMPLITUDE,
+    AMPLITUDE_2,
+    SIGMA,
+    X_2,
+    Y_2,
+    Discs,
+    X,
+    Y,
+    elongation,
+    fit_pairs,
+    fit_singles,
+)
+from ctc_mm.imaging.spot_levels import SpotLevels, SpotLevelsPass, local_maxima, measure_spot_levels
 
 __all__ = ["SPOT_HALO_PX", "SpotLevels", "SpotLevelsPass", "find_spots", "measure_spot_levels"]
 
 # Pixels around a tile that its spots depend on.
-SPOT_HALO_PX = 64
-# Centres are multiples of this, so that adding a tile's origin is exact in float32.
+SPOT_HALO_PX = 128
+# Centres are multiples of this, so that adding a tile's origin is exact in float32 up to 131,072 px.
 _STEP_PX = 1 / 128
+# Elongation, in units of noise, from which a spot is tried as two.
+_TRY_PAIR = 6.0
+# Two are taken for one if they explain so much more than noise would ...
+_PAIR_GAIN = 30.0
+# ... and lie so many sigmas apart (at 2, Sparrow's limit, the dip between them appears), ...
+_PAIR_APART = 1.5
+# ... and the weaker has this share of the stronger's light.
+_PAIR_SHARE = 0.25
+# Amplitude over a pixel's noise from which a fitted width can be relied on.
+_CLEAR = 6.0
 
 
 def find_spots(
@@ -23,53 +45,62 @@ def find_spots(
     origin_xy: tuple[int, int] = (0, 0),
     diameter_px: float | None = None,
 ) -> np.ndarray:
-    """Find bright spots, sub-pixel, in one channel.
+    """Find bright spots in one channel, with sub-pixel centres.
 
     Args:
         image: (H, W) grey values, integer or float, as the camera gave them.
-        levels: what the whole field was measured to need; None measures this image.
+        levels: levels of the whole field that the image is a tile of; None measures this image.
         origin_xy: where the image's first pixel lies in the field of ``levels``.
-        diameter_px: full width at half maximum of the spots, only without ``levels``; None finds spots of about 3 to
-            8 px.
+        diameter_px: full width at half maximum of the spots, where ``levels`` is not given; None finds it.
 
     Returns:
-        float32 (N, 3): y, x (pixels of ``image``, a pixel's centre is its index) and signal-to-noise; by y, then x.
+        float32 (N, 3): y and x in pixels of ``image`` (whole numbers are pixel centres) and signal-to-noise of the
+        filter's response; sorted by y, then x.
 
     Raises:
-        ValueError: not (H, W), no pixel, NaN pixels, both ``levels`` and ``diameter_px``.
+        ValueError: not (H, W), no pixel, NaN pixels, an image beyond the field, both ``levels`` and ``diameter_px``.
         TypeError: neither integers nor floats.
     """
     plane = as_plane(image)
-    if levels is not None and diameter_px is not None:
-        raise ValueError("give `diameter_px` to measure_spot_levels, or leave `levels` out")
     if levels is None:
         levels = measure_spot_levels(plane, diameter_px)
-    values = plane.astype(np.float32)
-    sigma = fwhm_to_sigma(levels.diameter_px)
-    response = spot_response(values, sigma)
-    peak = response == cv2.dilate(response, np.ones((3, 3), np.uint8))
-    limit = levels.min_snr * max(levels.noise_floor_variance, 0.0) ** 0.5
-    peak &= (response >= np.float32(limit)) & (response > 0)
-    ys, xs = np.nonzero(peak)
-    background = background_of(values, sigma)[ys, xs].astype(np.float64)
-    noise = np.sqrt(levels.noise_floor_variance + levels.noise_gain * np.maximum(background, 0))
-    noise = np.maximum(noise, 1e-6 * np.maximum(np.abs(background), 1e-30))
-    snr = response[ys, xs] / noise
-    keep = snr >= levels.min_snr
-    ys, xs, snr = ys[keep], xs[keep], snr[keep]
-    offset_y, offset_x = _sub_pixel(response, ys, xs)
-    spots = np.stack([ys + offset_y, xs + offset_x, snr], axis=1)
+    elif diameter_px is not None:
+        raise ValueError("`diameter_px` belongs to measure_spot_levels where `levels` are given")
+    values, kernel = as_float32(plane), spot_filter(levels.sigma_px)
+    ys, xs, snr, noise = _candidates(values, kernel, levels, origin_xy)
+    if not len(ys):
+        return np.zeros((0, 3), np.float32)
+    discs = Discs(values, ys, xs, levels.sigma_px)
+    single, cleaned = fit_singles(discs, ys, xs)
+    drop, angle = elongation(discs, cleaned, single)
+    tried = np.flatnonzero(drop > _TRY_PAIR * noise**2)
+    two, gain = fit_pairs(discs, cleaned, single, angle, tried)
+    weak, strong = np.sort(two[:, [AMPLITUDE, AMPLITUDE_2]], axis=1).T
+    apart = np.hypot(two[:, Y] - two[:, Y_2], two[:, X] - two[:, X_2])
+    split = (gain > _PAIR_GAIN) & (weak > _PAIR_SHARE * strong) & (apart > _PAIR_APART * two[:, SIGMA])
+    keep = np.ones(len(ys), bool)
+    keep[tried[split]] = False
+    keep &= ~((single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px) & (single[:, AMPLITUDE] > _CLEAR * noise))
+    found = [np.stack([ys + single[:, Y], xs + single[:, X], snr], axis=1)[keep]]
+    at, two = tried[split], two[split]
+    for amplitude, y, x in ((AMPLITUDE, Y, X), (AMPLITUDE_2, Y_2, X_2)):
+        part_snr = two[:, amplitude] * kernel.gain(two[:, SIGMA]) / (noise[at] * kernel.norm)
+        found.append(np.stack([ys[at] + two[:, y], xs[at] + two[:, x], part_snr], axis=1))
+    spots = np.concatenate(found)
     spots[:, :2] = np.round(spots[:, :2] / _STEP_PX) * _STEP_PX
     return spots[np.lexsort((spots[:, 1], spots[:, 0]))].astype(np.float32)
 
 
-def _sub_pixel(response: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertex of the parabola through a maximum and its two neighbours on each axis, at most half a pixel away."""
-    padded = cv2.copyMakeBorder(response, 1, 1, 1, 1, cv2.BORDER_REFLECT).astype(np.float64)
-    ys, xs = ys + 1, xs + 1
-    offsets = []
-    for dy, dx in ((1, 0), (0, 1)):
-        before, here, after = padded[ys - dy, xs - dx], padded[ys, xs], padded[ys + dy, xs + dx]
-        bend = np.minimum(before - 2 * here + after, -1e-30)
-        offsets.append(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
-    return offsets[0], offsets[1]
+def _candidates(
+    values: np.ndarray, kernel: SpotFilter, levels: SpotLevels, origin_xy: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns, signal-to-noise and noise (grey values) of the maxima that stand out of the noise."""
+    response, background = kernel.apply(values)
+    limit = levels.min_snr * kernel.norm * levels.noise_at(np.zeros(1))[0]
+    ys, xs = local_maxima(response, np.float32(limit))
+    noise = levels.noise_at(background[ys, xs].astype(np.float64))
+    (x0, y0), (width, height) = origin_xy, levels.size_wh
+    noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
+    snr = response[ys, xs] / (noise * kernel.norm)
+    keep = snr >= levels.min_snr
+    return ys[keep], xs[keep], snr[keep], noise[keep]

@@ -1,0 +1,203 @@
+"""Gaussians fitted to spots, many at a time; touching spots are told apart by whether two fit better than one.
+
+Each spot is fitted in a disc of pixels of its own, after its neighbours' light is taken away, so the outcome depends on
+what lies near alone, and the cost grows with the number of spots.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+# Radius of a fit's disc over the sigma of the spots looked for.
+_RADIUS_PER_SIGMA = 3.5
+# Limits of a fitted sigma over that of the spots looked for.
+_NARROWEST, _WIDEST = 0.3, 4.0
+# Steps of Levenberg and Marquardt (Press et al., Numerical Recipes, section 15.5), which start near the goal.
+_STEPS_FIRST, _STEPS_CLEANED, _STEPS_PAIR = 2, 2, 8
+# Where parameters stand: background, sigma, then amplitude, y, x of each Gaussian.
+BACKGROUND, SIGMA, AMPLITUDE, Y, X = range(5)
+AMPLITUDE_2, Y_2, X_2 = range(5, 8)
+
+
+class Discs:
+    """The pixels around each of some spots.
+
+    Attributes:
+        radius_px: of a disc.
+        dy: rows of the disc's pixels from its middle, int (P,); ``dx`` the columns.
+        pixels: grey values, float64 (N, P).
+        weights: 1 inside the image, 0 beyond its edge, float64 (N, P).
+    """
+
+    def __init__(self, image: np.ndarray, ys: np.ndarray, xs: np.ndarray, sigma_px: float) -> None:
+        self.sigma_px, self.radius_px = sigma_px, disc_radius_px(sigma_px)
+        axis = np.arange(-self.radius_px, self.radius_px + 1)
+        inside = axis[:, None] ** 2 + axis**2 <= (self.radius_px + 0.25) ** 2
+        self.dy, self.dx = (places - self.radius_px for places in np.nonzero(inside))
+        rows, columns = ys[:, None] + self.dy, xs[:, None] + self.dx
+        height, width = image.shape
+        self.weights = ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).astype(np.float64)
+        self.pixels = image[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].astype(np.float64)
+
+    def fit(self, pixels: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
+        """Least squares by Levenberg and Marquardt, all discs at once, in a fixed number of steps.
+
+        Args:
+            pixels: grey values to explain, float64 (N, P).
+            weights: float64 (N, P).
+            start: parameters to start from, float64 (N, K).
+            steps: how often the parameters are improved.
+
+        Returns:
+            Parameters, float64 (N, K).
+        """
+        now, damping, diagonal = start, np.full(len(start), 0.01), np.arange(start.shape[1])
+        values, slopes = model(now, self.dy, self.dx)
+        misfit = (weights * (pixels - values) ** 2).sum(axis=1)
+        for _ in range(steps):
+            weighted = slopes * weights[:, None]
+            normal = weighted @ slopes.transpose(0, 2, 1)
+            gradient = weighted @ (pixels - values)[..., None]
+            normal[:, diagonal, diagonal] = normal[:, diagonal, diagonal] * (1 + damping[:, None]) + 1e-12
+            trial = self._within_limits(now + np.linalg.solve(normal, gradient)[..., 0])
+            trial_values, trial_slopes = model(trial, self.dy, self.dx)
+            trial_misfit = (weights * (pixels - trial_values) ** 2).sum(axis=1)
+            worse = trial_misfit >= misfit
+            trial[worse], trial_values[worse], trial_slopes[worse] = now[worse], values[worse], slopes[worse]
+            now, values, slopes, misfit = trial, trial_values, trial_slopes, np.minimum(misfit, trial_misfit)
+            damping *= np.where(worse, 10.0, 0.3)
+        return now
+
+    def _within_limits(self, parameters: np.ndarray) -> np.ndarray:
+        np.clip(parameters[:, SIGMA], _NARROWEST * self.sigma_px, _WIDEST * self.sigma_px, out=parameters[:, SIGMA])
+        for amplitude in range(AMPLITUDE, parameters.shape[1], 3):
+            np.maximum(parameters[:, amplitude], 0, out=parameters[:, amplitude])
+            place = parameters[:, amplitude + 1 : amplitude + 3]
+            np.clip(place, -self.radius_px, self.radius_px, out=place)
+        return parameters
+
+
+def disc_radius_px(sigma_px: float) -> int:
+    """Radius in pixels of a fit's disc."""
+    return math.ceil(_RADIUS_PER_SIGMA * sigma_px)
+
+
+def model(parameters: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Grey values of Gaussians of equal width on a flat background, and their derivatives.
+
+    Args:
+        parameters: float64 (N, K).
+        dy: rows from the middle, (P,) or (N, P).
+        dx: columns from the middle.
+
+    Returns:
+        Values (N, P) and derivatives by each parameter (N, K, P), float64.
+    """
+    count, pixels = len(parameters), np.shape(dy)[-1]
+    values = np.repeat(parameters[:, BACKGROUND, None], pixels, axis=1)
+    slopes = np.zeros((count, parameters.shape[1], pixels))
+    slopes[:, BACKGROUND] = 1
+    sigma = parameters[:, SIGMA, None]
+    precision = 1 / sigma**2
+    for k in range(AMPLITUDE, parameters.shape[1], 3):
+        to_y, to_x = dy - parameters[:, k + 1, None], dx - parameters[:, k + 2, None]
+        square = (to_y**2 + to_x**2) * precision
+        shape = np.exp(-0.5 * square)
+        light = parameters[:, k, None] * shape
+        values += light
+        slopes[:, SIGMA] += light * square / sigma
+        slopes[:, k] = shape
+        light *= precision
+        slopes[:, k + 1], slopes[:, k + 2] = light * to_y, light * to_x
+    return values, slopes
+
+
+def misfit(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Weighted sum of squared differences between pixels and model, float64 (N,)."""
+    return (weights * (pixels - model(parameters, discs.dy, discs.dx)[0]) ** 2).sum(axis=1)
+
+
+def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One Gaussian for each spot.
+
+    Args:
+        discs: the spots' pixels.
+        ys: rows of the discs' middles, int (N,).
+        xs: columns.
+
+    Returns:
+        Parameters (N, 5), and the pixels without the light of other spots (N, P), float64.
+    """
+    of, by = _neighbours(ys, xs, 2 * discs.radius_px)
+    near_dy, near_dx = discs.dy - (ys[by] - ys[of])[:, None], discs.dx - (xs[by] - xs[of])[:, None]
+    # First without the pixels that are nearer to a neighbour ...
+    weights = discs.weights.copy()
+    np.minimum.at(weights, of, (near_dy**2 + near_dx**2 >= discs.dy**2 + discs.dx**2).astype(np.float64))
+    middle = discs.pixels[:, np.flatnonzero((discs.dy == 0) & (discs.dx == 0))[0]]
+    low = np.partition(discs.pixels, len(discs.dy) // 4, axis=1)[:, len(discs.dy) // 4]
+    start = np.zeros((len(ys), 5))
+    start[:, BACKGROUND], start[:, SIGMA], start[:, AMPLITUDE] = low, discs.sigma_px, np.maximum(middle - low, 0)
+    parameters = discs.fit(discs.pixels, weights, start, _STEPS_FIRST)
+    # ... then with all of them, and the neighbours' light taken away.
+    light = parameters[by]
+    light[:, BACKGROUND] = 0
+    cleaned = discs.pixels.copy()
+    np.subtract.at(cleaned, of, model(light, near_dy, near_dx)[0])
+    return discs.fit(cleaned, discs.weights, parameters, _STEPS_CLEANED), cleaned
+
+
+def _neighbours(ys: np.ndarray, xs: np.ndarray, reach_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ordered pairs of spots at most ``reach_px`` apart, by the first, then the second; int (M,) each."""
+    pairs = cKDTree(np.stack([ys, xs], axis=1)).query_pairs(reach_px, output_type="ndarray").reshape(-1, 2)
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[np.lexsort((both[:, 1], both[:, 0]))]
+    return both[:, 0], both[:, 1]
+
+
+def elongation(discs: Discs, cleaned: np.ndarray, single: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of a single Gaussian's misfit comes from being longer than wide.
+
+    Returns:
+        Part of the misfit (squared grey values) and the long axis' angle from the y axis, float64 (N,) each.
+    """
+    values, slopes = model(single, discs.dy, discs.dx)
+    rest = (cleaned - values) * discs.weights
+    to_y, to_x = discs.dy - single[:, Y, None], discs.dx - single[:, X, None]
+    parts = []
+    for pattern in (to_y**2 - to_x**2, 2 * to_y * to_x):
+        mode = slopes[:, AMPLITUDE] * discs.weights * pattern
+        parts.append((mode * rest).sum(axis=1) / np.sqrt((mode**2).sum(axis=1) + 1e-30))
+    return parts[0] ** 2 + parts[1] ** 2, 0.5 * np.arctan2(parts[1], parts[0])
+
+
+def fit_pairs(
+    discs: Discs, cleaned: np.ndarray, single: np.ndarray, angle: np.ndarray, which: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two Gaussians of equal width in place of one, for some of the spots.
+
+    Args:
+        discs: the spots' pixels.
+        cleaned: those pixels without other spots' light (N, P).
+        single: the fit of one Gaussian (N, 5).
+        angle: direction from the y axis along which the two are looked for (N,).
+        which: indices of the spots to fit, (M,).
+
+    Returns:
+        Parameters (M, 8); drop of the misfit over what is left a degree of freedom (M,), which pure noise seldom lifts
+        above 20.
+    """
+    one, pixels, weights = single[which], cleaned[which], discs.weights[which]
+    start = np.concatenate([one, one[:, AMPLITUDE:]], axis=1)
+    step = np.stack([np.cos(angle[which]), np.sin(angle[which])], axis=1) * one[:, SIGMA, None]
+    start[:, [Y, X]] += step
+    start[:, [Y_2, X_2]] -= step
+    start[:, [AMPLITUDE, AMPLITUDE_2]] *= 0.65
+    start[:, SIGMA] *= 0.8
+    two = discs.fit(pixels, weights, start, _STEPS_PAIR)
+    left = misfit(discs, pixels, weights, two)
+    drop = misfit(discs, pixels, weights, one) - left
+    freedom = np.maximum(weights.sum(axis=1) - two.shape[1], 1)
+    return two, drop / np.maximum(left / freedom, 1e-30)
