@@ -207,7 +207,7 @@ def _write(
         try:
             pixels = _read_finite(in_dir / source)
         except ImageReadError as error:
-            report.skip(UNREADABLE, f"{source}: {error}")
+            report.skip(UNREADABLE, f"{source}: {str(error).removeprefix(f'{in_dir / source}: ')}")
             continue
         height, width = pixels.shape[:2]
         sizes_wh[channel] = (width, height)
@@ -243,13 +243,12 @@ def _note_table(table: Path, entries: CellEntries, report: ConversionReport) -> 
 
 
 def _note_other_files(in_dir: Path, table: str | Path | None, report: ConversionReport) -> None:
-    for path in sorted(in_dir.rglob("*")):
-        parts = path.relative_to(in_dir).parts
-        is_table = table is not None and path.resolve() == Path(table).resolve()
-        if path.suffix.lower() in IMAGE_SUFFIXES or is_table or any(part.startswith(".") for part in parts):
-            continue
-        if path.is_file():
-            report.skip(NO_IMAGE_FILE, path.relative_to(in_dir).as_posix())
+    own = Path(table).resolve() if table is not None else None
+    for path in sorted(path for path in in_dir.rglob("*") if path.suffix.lower() not in IMAGE_SUFFIXES):
+        relative = path.relative_to(in_dir)
+        is_hidden = any(part.startswith(".") for part in relative.parts)
+        if path.is_file() and not is_hidden and path.resolve() != own:
+            report.skip(NO_IMAGE_FILE, relative.as_posix())
 
 
 def _note_missing_channels(labelled: list[_Labelled], options: DEPArrayOptions, report: ConversionReport) -> None:

@@ -1,5 +1,7 @@
 """What a pattern makes of paths, and which row belongs to which cell."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -205,3 +207,14 @@ def test_doubled_rows_count_once_and_contradictions_not_at_all():
         deparray.SAME_ROW: ["t.csv, line 3"],
         deparray.CONTRADICTION: ["t.csv, line 4 (CTC); t.csv, line 5 (WBC); t.csv, line 6 (no label)"],
     }
+
+
+def test_the_patterns_of_the_guide_fit_the_files_beside_them(repo):
+    guide = (repo / "docs/guides/deparray.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `([^`]+\.\w{3})`.*\| `(\(\?P.+)` \|$", guide, re.MULTILINE)
+    assert len(lines) == 4
+    for path, pattern in lines:
+        match = compile_pattern(pattern.replace("\\|", "|")).fullmatch(path)
+        assert (int(match["cell"]), match["channel"]) == (12, "BF"), path
+        assert match.groupdict().get("sample", "S1") == "S1"
+        assert match.groupdict().get("patient", "P07") == "P07"
