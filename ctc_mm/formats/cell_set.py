@@ -32,7 +32,7 @@ from ctc_mm.formats.cell_table import (
     read_cells_csv,
 )
 from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text
-from ctc_mm.imaging.io import read_image, write_image
+from ctc_mm.imaging.io import open_field, read_image, write_image
 
 __all__ = [
     "CELLS_FILE",
@@ -198,15 +198,11 @@ def read_cell_image(path: str | Path) -> np.ndarray:
         ImageReadError: the file is missing, truncated or no image.
     """
     path = Path(path)
-    if path.suffix.lower() == ".tif" and path.is_file():
-        try:
-            with tifffile.TiffFile(path) as file:
-                if len(file.pages) > 1:
-                    return np.moveaxis(np.stack([page.asarray() for page in file.pages]), 0, -1)
-        except (tifffile.TiffFileError, ValueError, OSError):
-            # read_image says what is wrong with it.
-            return read_image(path)
-    return read_image(path)
+    if path.suffix.lower() != ".tif":
+        return read_image(path)
+    with open_field(path) as field:
+        planes = np.moveaxis(field.read(), 0, -1)
+    return np.ascontiguousarray(planes[..., 0] if planes.shape[-1] == 1 else planes)
 
 
 def _check_image(row: CellRow, image: np.ndarray) -> np.ndarray:

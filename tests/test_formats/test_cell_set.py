@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctc_mm.errors import AnnotationError
+from ctc_mm.errors import AnnotationError, ImageReadError
 from ctc_mm.formats.cell_set import COLUMNS, CellRow, CellSetWriter, count_cells, read_cell_image, read_cells_csv
 from ctc_mm.formats.cell_table import format_cells_csv
 from ctc_mm.imaging.io import read_image, write_image
@@ -72,6 +72,19 @@ def test_every_kind_of_image_comes_back(tmp_path, dtype, channels):
     np.testing.assert_array_equal(back, image[..., 0] if channels == 1 else image)
     is_png = dtype != np.float32 and channels in (0, 1, 3)
     assert written.path == f"all/unlabelled/c1__dapi+cep8.{'png' if is_png else 'tif'}"
+
+
+@pytest.mark.parametrize("channels", [0, 2, 3])
+def test_a_truncated_image_is_an_error(tmp_path, channels):
+    shape = (6, 7, channels) if channels else (6, 7)
+    (written,) = write(tmp_path, (row(), np.ones(shape, np.float32))).rows
+    path = tmp_path / written.path
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ImageReadError, match=r"c1__dapi.tif: .*truncated"):
+        read_cell_image(path)
+    path.unlink()
+    with pytest.raises(ImageReadError, match=r"c1__dapi.tif"):
+        read_cell_image(path)
 
 
 def test_a_one_pixel_image(tmp_path):
