@@ -1,13 +1,14 @@
 """Watershed by steepest ascent on chosen pixels alone, and sums over the basins and over the borders between them.
 
-``cv2.watershed`` floods whole images at about 10 MP/s; here every pixel points to its highest neighbour and the pointers
-are followed to the peaks, all pixels at once (hill climbing; Rambabu and Chakrabarti, 2007).
+``cv2.watershed`` floods whole images at about 10 MP/s; here every pixel points to its highest neighbour and the
+pointers are followed to the peaks, all pixels at once (hill climbing; Rambabu and Chakrabarti, 2007).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 _EARLIER = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
@@ -42,24 +43,27 @@ def find_basins(relief: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     Of equal pixels the earlier one, row by row, counts as higher, so a plateau has a peak too.
 
     Args:
-        relief: (H, W), positive at the pixels; 0 at all neighbours that are none of them, and along the image's border.
+        relief: uint16 (H, W), positive at the pixels, 0 at all neighbours that are none of them.
         pixels: places in the flat image, rising, int64 (M,); whole connected components.
 
     Returns:
         int32 (M,): 1..N in the order of the peaks' places.
     """
-    flat = relief.ravel()
-    target, best = pixels.copy(), flat[pixels]
+    # A frame of 0, so that every pixel has eight neighbours in the flat image.
+    flat = cv2.copyMakeBorder(relief, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0).ravel()
+    width = relief.shape[1]
+    framed = pixels + 2 * (pixels // width) + (width + 3)
+    target, best = framed.copy(), flat[framed]
     for offsets, is_higher in ((_EARLIER, np.greater_equal), (_LATER, np.greater)):
         for dy, dx in offsets:
-            neighbours = pixels + (dy * relief.shape[1] + dx)
+            neighbours = framed + (dy * (width + 2) + dx)
             values = flat[neighbours]
             higher = is_higher(values, best)
             np.copyto(target, neighbours, where=higher)
             np.copyto(best, values, where=higher)
     own = np.arange(len(pixels), dtype=np.int32)
     place = np.zeros(flat.size, np.int32)
-    place[pixels] = own
+    place[framed] = own
     pointer = place[target]
     while True:
         further = pointer[pointer]
@@ -74,12 +78,13 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
 
     Args:
         basin: number of each pixel's basin, int32 (M,), 1..N.
-        pixels: places in the flat image, rising, int64 (M,); none of them at the image's border.
+        pixels: places in the flat image, rising, int64 (M,).
         heights: uint16 (H, W).
     """
     size = int(basin.max(initial=0)) + 1
     value = heights.ravel()[pixels].astype(np.float64)
-    y, x = np.divmod(pixels, heights.shape[1])
+    y = pixels // heights.shape[1]
+    x = pixels - y * heights.shape[1]
     # All sums are of integers under 2^53, so they are exact in any order of the pixels.
     moments = np.stack([np.bincount(basin, term, size) for term in (x, y, x * x, y * y, x * y)], axis=1)
     height_max = np.zeros(size)
@@ -93,11 +98,15 @@ def _measure_borders(
     basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     flat_heights = heights.ravel()
-    number = np.zeros(heights.size, np.int32)
-    number[pixels] = basin
+    height, width = heights.shape
+    # A column and a row more, so that every pixel has a neighbour to the right and below.
+    number = np.zeros((height + 1, width + 1), np.int32)
+    framed = pixels + pixels // width
+    flat_number = number.ravel()
+    flat_number[framed] = basin
     keys, lower = [], []
-    for step in (1, heights.shape[1]):
-        other = number[pixels + step]
+    for step in (1, width):
+        other = flat_number[framed + (1 if step == 1 else width + 1)]
         border = (other != basin) & (other > 0)
         first, second, here = basin[border].astype(np.int64), other[border].astype(np.int64), pixels[border]
         keys.append(np.minimum(first, second) * size + np.maximum(first, second))

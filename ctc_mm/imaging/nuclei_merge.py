@@ -18,8 +18,8 @@ import numpy as np
 from ctc_mm.imaging.nuclei_basins import Basins
 
 MEASURES = ("border_mean", "border_max", "ellipse", "ellipse_gain", "difference", "neck")
-WEIGHTS = (6.4, 5.8, -18.3, 23.9, -9.5, 0.4)
-BIAS = 7.1
+WEIGHTS = (6.63, 6.09, -24.68, 27.52, -11.49, 0.63)
+BIAS = 12.77
 
 
 @dataclass

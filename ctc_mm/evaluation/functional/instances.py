@@ -53,16 +53,16 @@ class InstanceSummary:
     """Scores of a set of images.
 
     Attributes:
-        counts: hits, false positives and misses of all images together.
+        counts: hits, false positives and misses of all images together; ``counts.f1`` is the pooled F1.
         f1_mean: mean over images of each image's F1; NaN without images.
-        count_error: mean over images with true objects of ``|predicted - true| / true``; NaN where no image has any.
-        count_error_total: ``|predicted - true| / true`` of all images together; NaN without true objects.
+        count_error: sum over images of ``|predicted - true|``, over the number of true objects; NaN without any.
+        count_error_mean: mean over images with true objects of ``|predicted - true| / true``; NaN without any.
     """
 
     counts: Counts
     f1_mean: float
     count_error: float
-    count_error_total: float
+    count_error_mean: float
 
 
 def match_instances(
@@ -111,11 +111,15 @@ def summarise_instances(images: Iterable[InstanceMatches]) -> InstanceSummary:
     """Sum up the matches of many images; one without any object, true or predicted, has an F1 of 1 (see ``Counts``)."""
     matches: Sequence[InstanceMatches] = list(images)
     counts = sum((image.counts for image in matches), Counts(0, 0, 0))
-    f1 = [image.counts.f1 for image in matches]
-    errors = [abs(image.n_predicted - image.n_truth) / image.n_truth for image in matches if image.n_truth]
+    errors = [abs(image.n_predicted - image.n_truth) for image in matches]
     n_truth = counts.tp + counts.fn
-    total_error = abs(counts.fp - counts.fn) / n_truth if n_truth else float("nan")
-    return InstanceSummary(counts, mean_defined(f1), mean_defined(errors), total_error)
+    relative = [error / image.n_truth for error, image in zip(errors, matches, strict=True) if image.n_truth]
+    return InstanceSummary(
+        counts,
+        mean_defined([image.counts.f1 for image in matches]),
+        sum(errors) / n_truth if n_truth else float("nan"),
+        mean_defined(relative),
+    )
 
 
 def _check_label_images(labels: np.ndarray, truth: np.ndarray) -> None:
