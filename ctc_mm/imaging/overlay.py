@@ -76,7 +76,7 @@ class View:
         """Bring pixels of the region, (h, w) or (h, w, 3) uint8, to the size of the picture."""
         if self.zoom == 1:
             return region_image.copy()
-        method = cv2.INTER_LINEAR if self.zoom > 1 else cv2.INTER_AREA
+        method = cv2.INTER_NEAREST if self.zoom > 1 else cv2.INTER_AREA
         return cv2.resize(region_image, self.size_wh, interpolation=method)
 
     def to_picture(self, points_yx: np.ndarray) -> np.ndarray:

@@ -52,8 +52,8 @@ _TAG_PX = 11
 # A nucleus drawn smaller than this has no room for a tag beside it; CTCs keep theirs.
 _LEAST_TAGGED_PX = 18
 # A ring leaves the signal free to be seen.
-_RING_PER_SPOT = 0.9
-_LEAST_RING_PX = 2.5
+_RING_PER_SPOT = 1.2
+_LEAST_RING_PX = 4.0
 
 
 def draw_imfish(
