@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -19,19 +20,24 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from ctc_mm.errors import ImageReadError
+from ctc_mm.imaging.tiff_metadata import declares_entities
 
 _EXIF_ORIENTATION = 0x0112
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# What Pillow, libpng and tifffile raise on damaged data; anything else is a bug and passes through.
+# What Pillow, libpng, tifffile and zarr raise on damaged data, found by cutting files and flipping their bits; anything
+# else is a bug and passes through.
 DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    TypeError,
+    struct.error,
     Image.DecompressionBombError,
     tifffile.TiffFileError,
 )
@@ -51,7 +57,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         ImageReadError: the file is missing, empty, truncated, holds no pixel, several pages or channels that are no
-            grey or RGB image, or a pixel type other than those above.
+            grey or RGB image, a pixel type other than those above, or NaN or infinite pixels.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -67,6 +73,11 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageReadError(f"{path}: damaged or truncated image ({error}); copy or export it again") from error
     if image.size == 0:
         raise ImageReadError(f"{path}: the image has no pixels (shape {image.shape}); export it again")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        raise ImageReadError(
+            f"{path}: holds pixels that are not finite: {bad} NaN or infinite of shape {image.shape}; mend or mask them"
+        )
     return np.ascontiguousarray(image)
 
 
@@ -170,8 +181,14 @@ def _read_tiff(data: bytes) -> np.ndarray:
 
 def _single_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     """The only page of a TIFF (levels of a pyramid aside), or a refusal that names what the file holds."""
+    if declares_entities(file.pages.first.description):
+        raise _UnsupportedImage("its XML declares entities, which can be used to harm; export it again")
     series = file.series
     page = series[0].keyframe
+    if not can_decompress(page):
+        raise _UnsupportedImage(
+            f"compression {name_of_code(page.compression)} is not supported; save it with LZW or Deflate"
+        )
     if len(series) > 1:
         shapes = ", ".join(str(one.shape) for one in series)
         raise _UnsupportedImage(f"TIFF with {len(series)} images of shapes {shapes}; save one grey or RGB image a file")
@@ -217,6 +234,16 @@ def _has_png_chunk(stream: BinaryIO, kind: bytes) -> bool:
         stream.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)  # the chunk and its checksum
     stream.seek(position)
     return found
+
+
+def can_decompress(page: tifffile.TiffPage) -> bool:
+    """Say whether there is a decoder for the compression of a TIFF's page."""
+    return page.compression == 1 or page.compression in tifffile.TIFF.DECOMPRESSORS
+
+
+def name_of_code(code: int) -> str:
+    """Name of a number that a TIFF tag holds, or the number where it has none."""
+    return str(getattr(code, "name", code))
 
 
 def tiff_orientation(page: tifffile.TiffPage) -> int:

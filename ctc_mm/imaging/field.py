@@ -196,8 +196,8 @@ class Field:
         bad = plane.size - int(np.count_nonzero(np.isfinite(plane)))
         if bad:
             raise ImageReadError(
-                f"{self._channels[name].where}: channel {name!r} holds {bad} NaN or infinite pixels in the region "
-                f"{region} of shape {plane.shape}; mend or mask them first"
+                f"{self._channels[name].where}: channel {name!r} holds pixels that are not finite: {bad} NaN or "
+                f"infinite in the region {region} of shape {plane.shape}; mend or mask them"
             )
 
 

@@ -69,15 +69,21 @@ def read_tiff_metadata(file: tifffile.TiffFile) -> TiffMetadata:
             files of other folders.
     """
     description = file.pages.first.description
-    if "<!DOCTYPE" in description or "<!ENTITY" in description:
+    if declares_entities(description):
         raise ImageReadError(f"{_path(file)}: its XML declares entities, which can be used to harm; export it again")
     if file.is_lsm:
-        return _lsm(file.lsm_metadata or {})
+        metadata = file.lsm_metadata
+        return _lsm(metadata) if isinstance(metadata, dict) else TiffMetadata(notes=("LSM metadata is damaged",))
     if file.is_ome:
         return _ome(file, description)
     if file.is_imagej:
         return _imagej(file)
     return TiffMetadata(um_per_px_xy=_resolution(file.pages.first))
+
+
+def declares_entities(description: str) -> bool:
+    """Say whether an image description holds XML that could harm a parser: a few bytes that grow to gigabytes."""
+    return "<!DOCTYPE" in description or "<!ENTITY" in description
 
 
 def square_um_per_px(um_per_px_xy: tuple[float, float], where: str) -> float:
@@ -156,8 +162,8 @@ def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
     per_unit = [_ratio(page, tag) for tag in ("XResolution", "YResolution")]
     if um_per_unit is None or not all(per_unit):
         return None
-    sides = (um_per_unit / per_unit[0], um_per_unit / per_unit[1])
-    return sides if all(FINEST_TRUSTED_UM <= side <= COARSEST_TRUSTED_UM for side in sides) else None
+    sides = [um_per_unit / value for value in per_unit]
+    return _pair(*sides) if all(FINEST_TRUSTED_UM <= side <= COARSEST_TRUSTED_UM for side in sides) else None
 
 
 def _ratio(page: tifffile.TiffPage, tag_name: str) -> float | None:
@@ -185,7 +191,8 @@ def _positive(value: object) -> float | None:
 def _pair(width: float | None, height: float | None) -> tuple[float, float] | None:
     if width is None or height is None:
         return None
-    return width, height
+    # Nine digits are more than any microscope is calibrated to; the rest is rounding of the units.
+    return float(f"{width:.9g}"), float(f"{height:.9g}")
 
 
 def _whole_number(value: object) -> int:

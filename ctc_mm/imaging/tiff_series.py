@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 
 from ctc_mm.errors import ImageReadError
+from ctc_mm.imaging.decode import can_decompress, name_of_code
 from ctc_mm.imaging.field import supported_dtype, to_supported
 
 # Decoded strips of a channel that are larger than this together are not kept.
@@ -122,12 +123,14 @@ class TiffSeriesReader:
         """Pixel type of what is read; refuses what cannot be decoded before anything is read."""
         page, path = self.page, self._path
         stored = self._series.dtype
-        if page.compression not in (1, None) and page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        if not can_decompress(page):
             raise ImageReadError(
-                f"{path}: compression {page.compression!s} is not supported; save it with LZW or Deflate"
+                f"{path}: compression {name_of_code(page.compression)} is not supported; save it with LZW or Deflate"
             )
         if not self._is_lsm and page.photometric not in (*_COLOURS, *_GREYS):
-            raise ImageReadError(f"{path}: colour model {page.photometric!s} is not supported; save it as grey or RGB")
+            raise ImageReadError(
+                f"{path}: colour model {name_of_code(page.photometric)} is not supported; save it as grey or RGB"
+            )
         if stored is None:
             raise ImageReadError(f"{path}: pixels of {page.bitspersample} bits are not supported; save it with 8 or 16")
         dtype = supported_dtype(stored)
@@ -196,19 +199,29 @@ def _is_in_one_piece(page: Any, keyframe: tifffile.TiffPage) -> bool:
 
 
 def _check_segments(series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse pages that lack, and strips or tiles that reach behind the end of their file."""
+    """Refuse what decoders would fill with zeros: pages, strips or tiles that lack or reach behind the file's end."""
+    keyframe = series.keyframe
     for number, page in enumerate(series.pages):
         if page is None:
             raise ImageReadError(
-                f"{path}: plane {number} of shape {series.keyframe.shape} is in another file of the OME-TIFF set that "
-                "cannot be found, or is lost; keep the files of a set together under their own names"
+                f"{path}: plane {number} of shape {keyframe.shape} is in another file of the OME-TIFF set that cannot "
+                "be found, or is lost; keep the files of a set together under their own names"
             )
-        size = page.parent.filehandle.size
-        ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if series.dataoffset is not None:
-            ends = [series.dataoffset + math.prod(series.shape) * series.dtype.itemsize]
-        if max(ends, default=0) > size:
+            end, lacking = series.dataoffset + math.prod(series.shape) * series.dtype.itemsize, False
+        else:
+            end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+            lacking = len(page.dataoffsets) < math.prod(keyframe.chunked) or _is_too_short(page, keyframe)
+        size = page.parent.filehandle.size
+        if end > size or lacking:
+            found = f"ends at byte {end}, the file at {size}" if end > size else "lacks strips or tiles"
             raise ImageReadError(
-                f"{path}: truncated: plane {number} of shape {series.keyframe.shape} ends at byte {max(ends)}, the "
-                f"file at {size}; copy or export it again"
+                f"{path}: truncated: plane {number} of shape {keyframe.shape} {found}; copy or export it again"
             )
+
+
+def _is_too_short(page: Any, keyframe: tifffile.TiffPage) -> bool:
+    """Whether pixels that are not compressed take more bytes than the file has for them; an empty tile is allowed."""
+    if keyframe.compression != 1 or 0 in page.databytecounts:
+        return False
+    return sum(page.databytecounts) * 8 < math.prod(keyframe.shape) * keyframe.bitspersample

@@ -263,3 +263,27 @@ def test_size_is_read_without_decoding(tmp_path):
     Image.fromarray(sample(np.uint8, 0, 200, 300)).save(buffer, "PNG")
     path.write_bytes(buffer.getvalue()[:-2000])
     assert image_size_wh(path) == (300, 200)
+
+
+def test_pixels_that_are_not_finite_are_counted(tmp_path):
+    image = sample(np.float32)
+    image[2, 3:6] = [np.nan, np.inf, -np.inf]
+    write_image(tmp_path / "f.tif", image)
+    with pytest.raises(ImageReadError, match=r"f\.tif: holds pixels that are not finite: 3 NaN .* shape \(13, 21\)"):
+        read_image(tmp_path / "f.tif")
+
+
+def test_tiff_that_cannot_be_decompressed_or_trusted_is_refused_by_both_readers(tmp_path):
+    bomb = '<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;">]><OME Name="&c;"></OME>'
+    tifffile.imwrite(tmp_path / "bomb.tif", sample(np.uint8), description=bomb, metadata=None)
+    tifffile.imwrite(tmp_path / "odd.tif", sample(np.uint8), compression="lzw", metadata=None)
+    with tifffile.TiffFile(tmp_path / "odd.tif") as file:
+        offset = file.pages[0].tags["Compression"].valueoffset
+    data = bytearray((tmp_path / "odd.tif").read_bytes())
+    data[offset : offset + 2] = (34999).to_bytes(2, "little")
+    (tmp_path / "odd.tif").write_bytes(bytes(data))
+    for read in (read_image, image_size_wh):
+        with pytest.raises(ImageReadError, match=r"bomb\.tif: its XML declares entities"):
+            read(tmp_path / "bomb.tif")
+        with pytest.raises(ImageReadError, match=r"odd\.tif: compression 34999 is not supported"):
+            read(tmp_path / "odd.tif")
