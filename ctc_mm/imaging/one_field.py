@@ -11,7 +11,9 @@ from ctc_mm.imaging.channels import ChannelMap, is_pattern
 from ctc_mm.imaging.field import Field
 from ctc_mm.imaging.field_files import open_field
 from ctc_mm.imaging.field_list import FieldSource, list_fields
+from ctc_mm.imaging.tiff_field import RGB_NAMES
 
+BRIGHT_FIELD = "brightfield"
 _SHOWN = 5
 
 
@@ -52,6 +54,30 @@ def open_one_field(
     return _source_by_patterns(path, channels).open(um_per_px)
 
 
+def open_bright_field(path: str | Path, channels: ChannelMap | None = None, um_per_px: float | None = None) -> Field:
+    """Open a bright-field image, grey or in colour.
+
+    Args:
+        path: as in ``open_one_field``.
+        channels: which channel is ``brightfield``, where there are several; None: all of a colour file, the only
+            channel of another, or the one named ``brightfield`` in the file.
+        um_per_px: side of a pixel in micrometres; None: from the file.
+
+    Returns:
+        A field of ``red``, ``green`` and ``blue``, or of ``brightfield``.
+
+    Raises:
+        ImageReadError: a file that cannot be read, or several channels of which none is said to be meant.
+        ValueError: a channel map without ``brightfield``.
+    """
+    if channels is None:
+        field = open_field(path, um_per_px=um_per_px)
+        if field.channels == RGB_NAMES:
+            return field
+        field.close()
+    return open_one_field(path, channels, um_per_px, needed=[BRIGHT_FIELD])
+
+
 def _open_by_names(path: Path, um_per_px: float | None, needed: Sequence[str], optional: Sequence[str]) -> Field:
     with open_field(path, um_per_px=um_per_px) as probe:
         in_file = probe.channels
@@ -60,7 +86,7 @@ def _open_by_names(path: Path, um_per_px: float | None, needed: Sequence[str], o
     missing = [name for name in needed if name not in found]
     if not missing:
         return open_field(path, found, um_per_px)
-    if len(needed) == 1 and (len(in_file) == 1 or in_file == ("red", "green", "blue")):
+    if len(needed) == 1 and (len(in_file) == 1 or in_file == RGB_NAMES):
         return open_field({needed[0]: path}, um_per_px=um_per_px)
     example = ",".join(f"{name}={place}" for place, name in enumerate(needed))
     raise ImageReadError(

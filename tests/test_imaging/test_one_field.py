@@ -4,7 +4,7 @@ import pytest
 from ctc_mm.errors import ImageReadError
 from ctc_mm.imaging.channels import parse_channel_map
 from ctc_mm.imaging.io import write_image, write_ome_tiff
-from ctc_mm.imaging.one_field import open_one_field
+from ctc_mm.imaging.one_field import open_bright_field, open_one_field
 
 NEEDED = ("dapi", "cep8")
 PATTERNS = parse_channel_map("dapi=*_w1.tif,cep8=*_w2.tif")
@@ -98,3 +98,22 @@ def test_file_that_fits_no_pattern_or_is_not_there(folder):
         open_one_field(folder / "a_w3.tif", PATTERNS, needed=NEEDED)
     with pytest.raises(ImageReadError, match=r"c_w1\.tif: no such image file"):
         open_one_field(folder / "c_w1.tif", PATTERNS, needed=NEEDED)
+
+
+def test_bright_field_in_colour_in_grey_and_among_others(tmp_path):
+    write_image(tmp_path / "colour.png", np.stack([plane(value, np.uint8) for value in (1, 2, 3)], axis=2))
+    write_image(tmp_path / "grey.png", plane(7, np.uint8))
+    write_ome_tiff(tmp_path / "two.ome.tif", np.stack([plane(4), plane(5)]), ["DAPI", "BrightField"])
+    with open_bright_field(tmp_path / "colour.png", um_per_px=0.3) as field:
+        assert (field.channels, field.um_per_px) == (("red", "green", "blue"), 0.3)
+    for name, channels, value in (
+        ("grey.png", None, 7),
+        ("two.ome.tif", None, 5),
+        ("two.ome.tif", {"brightfield": "DAPI"}, 4),
+        ("colour.png", {"brightfield": "green"}, 2),
+    ):
+        with open_bright_field(tmp_path / name, channels) as field:
+            assert field.channels == ("brightfield",)
+            assert int(field.read().max()) == value
+    with pytest.raises(ValueError, match="brightfield is missing"):
+        open_bright_field(tmp_path / "grey.png", {"dapi": 0})
