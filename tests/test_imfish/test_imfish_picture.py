@@ -5,7 +5,7 @@ import pytest
 
 from ctc_mm.imaging.io import field_from_arrays
 from ctc_mm.imaging.overlay import LabelOutline
-from ctc_mm.imaging.pictures import YELLOW
+from ctc_mm.imaging.pictures import YELLOW, view_of
 from ctc_mm.imfish import classify_field
 from ctc_mm.imfish.picture import CHANNEL_COLOURS, _match, draw_imfish, verdict_look
 from ctc_mm.imfish.records import CD45_POSITIVE, CTC, REJECTED, cep8_reason
@@ -40,6 +40,17 @@ def test_field_without_nuclei(mode):
     assert picture.summary[0] == "nuclei: 0 shown of 0 in the field"
     assert "  ctc: 0" in picture.summary
     assert picture.summary[-1] == "CTCs in the whole field: 0"
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((1, 1), np.uint8), ((60, 60), np.float32), ((300, 5), np.uint16)])
+def test_constant_field_of_any_size_and_type(shape, dtype):
+    planes = {name: np.full(shape, 7, dtype) for name in CHANNEL_COLOURS}
+    field = field_from_arrays(planes, um_per_px=0.25)
+    picture = draw_imfish(field, classify_field(field, workers=1))
+    assert picture.summary[0] == "nuclei: 0 shown of 0 in the field"
+    height = view_of(field).size_wh[1]
+    assert picture.image_rgb.shape[0] > height
+    assert not picture.image_rgb[:height, 320].any()  # black, in the middle of 640
 
 
 def test_every_reason_has_a_look_of_its_own_without_colour():
