@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from ctc_mm.imaging.spot_filters import (
@@ -19,28 +18,29 @@ from ctc_mm.imaging.spot_filters import (
     as_float32,
     as_plane,
     blurred,
+    is_point_like,
+    local_maxima,
     spot_filter,
 )
+from ctc_mm.imaging.spot_noise import NoiseCells, cells_of, fit_pixel_noise, measure_cells, middle
 
 # Statistics are taken on blocks of this side, aligned at the field's origin; a block's depend on its pixels alone.
 BLOCK_PX = 256
-# Noise is measured on cells of this side, from every second pixel of each row and column (neighbours say the same).
-CELL_PX = 32
-# Expected share of false spots among those found (Benjamini and Hochberg 1995); on a field of pure noise this is the
-# chance that anything is found at all.
+# Chance that a field of pure noise shows a spot of one size ...
+FALSE_FIELD = 0.002
+# ... and, in fields that show some, the expected share of false ones (Benjamini and Hochberg 1995, J R Stat Soc B
+# 57:289): where spots are many, dimmer ones are believed.
 FALSE_SHARE = 0.01
 # Without a given diameter, the finest of three sizes; each next is WIDE_PER_NARROW larger.
-_FINEST_DIAMETER_PX = 2.83
-_SIZES = 3
-# Maxima under this signal-to-noise are never spots, and not kept.
-_LOWEST_SNR = 3.5
+_FINEST_DIAMETER_PX, _SIZES = 2.83, 3
 # Blobs wider than this are no spots: where no diameter is given, and over the diameter that is.
 _WIDEST_PX, _WIDEST_PER_DIAMETER = 9.5, 2.5
-# Fewest cells of like background that may speak about their noise.
-_FEWEST_CELLS = 4
-_BACKGROUND_BINS = 8
-# Growth of the variance from the darkest to the brightest cells, over its mean, from which it is no chance.
-_CLEAR_GROWTH = 0.5
+# Maxima under this signal-to-noise are never spots, and not kept.
+_LOWEST_SNR = 3.5
+# The response's noise is measured on cells of this side.
+_CELL_PX = 32
+# Median absolute deviation of a Gaussian.
+_MEDIAN_DEVIATION = 0.6745
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class SpotLevels:
         size_wh: width and height of the field in pixels.
         diameter_px: full width at half maximum of the spots looked for.
         widest_px: full width at half maximum from which a blob is too large for a spot.
-        noise_floor: variance of a pixel's noise on a dark background, as the filter feels it, squared grey values.
+        dark_level: grey value of the darkest background.
+        noise_variance: variance of a pixel's noise there, as the filter feels it, squared grey values.
         noise_gain: growth of that variance with the background, grey values (shot noise); at least 0.
         min_snr: a spot's response over its noise reaches this.
     """
@@ -59,7 +60,8 @@ class SpotLevels:
     size_wh: tuple[int, int]
     diameter_px: float
     widest_px: float
-    noise_floor: float
+    dark_level: float
+    noise_variance: float
     noise_gain: float
     min_snr: float
 
@@ -70,7 +72,10 @@ class SpotLevels:
 
     def noise_at(self, background: np.ndarray) -> np.ndarray:
         """Standard deviation of a pixel's noise over a background, grey values, float64."""
-        return _noise(self.noise_floor, self.noise_gain, background)
+        background = background.astype(np.float64)
+        variance = self.noise_variance + self.noise_gain * np.maximum(background - self.dark_level, 0)
+        # Rounding in float32 is noise, too: it keeps an image without any other from being all spots.
+        return np.sqrt(variance) + 1e-6 * np.abs(background) + 1e-30
 
     def to_dict(self) -> dict[str, Any]:
         """The levels as plain JSON values."""
@@ -108,7 +113,10 @@ class SpotLevelsPass:
             )
         self.size_wh = (int(size_wh[0]), int(size_wh[1]))
         self.diameter_px = diameter_px
-        self._ladder = _ladder(diameter_px)
+        self._diameters_px = [_FINEST_DIAMETER_PX * WIDE_PER_NARROW**size for size in range(_SIZES)]
+        if diameter_px is not None:
+            self._diameters_px = [float(diameter_px)]
+        self._filters = [spot_filter(diameter / FWHM_PER_SIGMA) for diameter in self._diameters_px]
         self._blocks: dict[tuple[int, int], _Block] = {}
 
     def add(self, tile: np.ndarray, origin_xy: tuple[int, int] = (0, 0)) -> None:
@@ -131,7 +139,7 @@ class SpotLevelsPass:
                 if (y, x) in self._blocks:
                     raise ValueError(f"the block at x {x}, y {y} was added before; add each tile once")
                 block = plane[y - y0 : y - y0 + BLOCK_PX, x - x0 : x - x0 + BLOCK_PX]
-                self._blocks[y, x] = _measure_block(as_float32(block), self._ladder)
+                self._blocks[y, x] = _measure_block(as_float32(block), self._filters)
 
     def result(self) -> SpotLevels:
         """The levels of the whole field.
@@ -143,24 +151,21 @@ class SpotLevelsPass:
         if len(self._blocks) != expected:
             raise ValueError(f"{expected - len(self._blocks)} of the field's {expected} blocks were not added")
         blocks = [self._blocks[key] for key in sorted(self._blocks)]
-        white = _white_variance(blocks)
-        sizes = [self._judge(size, blocks, white) for size in range(len(self._ladder))]
-        return max(sizes, key=lambda size: size[0])[1]  # of equal sizes the finest
-
-    def _judge(self, size: int, blocks: list[_Block], white: float) -> tuple[int, SpotLevels]:
-        """How many spots one of the sizes finds, and its levels."""
-        kernel = self._ladder[size]
-        background, variance, peaks = (
-            np.concatenate([getattr(block, name)[size] for block in blocks])
-            for name in ("background", "variance", "peaks")
-        )
-        floor, gain = _fit_noise(background, np.maximum(variance, white))
-        snr = peaks[:, 0] / (_noise(floor, gain, peaks[:, 1]) * kernel.norm)
-        found, min_snr = _threshold(snr, math.prod(self.size_wh) * kernel.peak_density)
-        given = self.diameter_px
-        diameter = float(given or _FINEST_DIAMETER_PX * WIDE_PER_NARROW**size)
-        widest = _WIDEST_PER_DIAMETER * given if given else _WIDEST_PX
-        return found, SpotLevels(self.size_wh, diameter, widest, floor, gain, min_snr)
+        noise = fit_pixel_noise([block.noise for block in blocks])
+        best: tuple[int, SpotLevels] | None = None
+        for size, (diameter_px, kernel) in enumerate(zip(self._diameters_px, self._filters, strict=True)):
+            widest_px = _WIDEST_PX if self.diameter_px is None else _WIDEST_PER_DIAMETER * diameter_px
+            levels = SpotLevels(
+                self.size_wh, diameter_px, widest_px, noise.dark_level, noise.variance, noise.gain, _LOWEST_SNR
+            )
+            levels = _fit_colour(levels, [block.by_size[size] for block in blocks])
+            peaks = np.concatenate([block.by_size[size].peaks for block in blocks])
+            snr = peaks[:, 0] / (levels.noise_at(peaks[:, 1]) * kernel.norm)
+            density = math.prod(self.size_wh) * kernel.peak_density
+            found, min_snr = _threshold(snr, density, noise.skewness * kernel.skewness)
+            if best is None or found > best[0]:  # of sizes that find equally many the finest
+                best = found, replace(levels, min_snr=min_snr)
+        return best[1]
 
 
 def measure_spot_levels(image: np.ndarray, diameter_px: float | None = None) -> SpotLevels:
@@ -180,121 +185,65 @@ def measure_spot_levels(image: np.ndarray, diameter_px: float | None = None) -> 
     return levels.result()
 
 
+class _SizeStatistics(NamedTuple):
+    """What one block shows of spots of one size, float64."""
+
+    background: np.ndarray  # grey value of each cell
+    variance: np.ndarray  # of a pixel's noise as the filter feels it, each cell
+    peaks: np.ndarray  # (N, 2): response and background of each maximum that may be a spot
+
+
 class _Block(NamedTuple):
-    """Statistics of one block; lists have one entry a spot size."""
-
-    background: list[np.ndarray]  # grey value of each cell, float64
-    variance: list[np.ndarray]  # of a pixel's noise as the filter feels it, each cell, float64
-    peaks: list[np.ndarray]  # response and background of each maximum that may be a spot, float64 (N, 2)
-    deviation: np.ndarray  # of a pixel's noise as neighbouring pixels show it, each cell, float64
-    step: float  # smallest difference between neighbouring pixels; inf where all are equal
+    noise: NoiseCells
+    by_size: list[_SizeStatistics]
 
 
-def _ladder(diameter_px: float | None) -> list[SpotFilter]:
-    if diameter_px is not None:
-        return [spot_filter(diameter_px / FWHM_PER_SIGMA)]
-    sigmas_px = [_FINEST_DIAMETER_PX / FWHM_PER_SIGMA * WIDE_PER_NARROW**size for size in range(_SIZES)]
-    return [spot_filter(sigma_px) for sigma_px in sigmas_px]
-
-
-def _measure_block(block: np.ndarray, ladder: list[SpotFilter]) -> _Block:
+def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
     # Each filter's wide Gaussian is the next one's narrow one.
-    means = blurred(block, [kernel.narrow_px for kernel in ladder] + [ladder[-1].wide_px])
-    background, variance, peaks = [], [], []
-    for narrow, wide, kernel in zip(means[:-1], means[1:], ladder, strict=True):
+    means = blurred(block, [kernel.narrow_px for kernel in filters] + [filters[-1].wide_px])
+    by_size = []
+    for narrow, wide, kernel in zip(means[:-1], means[1:], filters, strict=True):
         response = np.subtract(narrow, wide, out=narrow)
-        deviation = 1.4826 / kernel.norm * _middle(np.abs(_cells(response))).astype(np.float64)
-        ys, xs = local_maxima(response, np.float32(_LOWEST_SNR * kernel.norm * _middle(deviation)))
-        background.append(_cells(wide).mean(axis=1, dtype=np.float64))
-        variance.append(deviation**2)
-        peaks.append(np.stack([response[ys, xs], wide[ys, xs]], axis=1).astype(np.float64))
-    fine = np.abs(_cells(cv2.filter2D(block, cv2.CV_32F, _CHECKER, borderType=cv2.BORDER_REFLECT)))
-    # A Gaussian's mean deviation is sqrt(2 / pi) of its standard deviation.
-    white = fine.mean(axis=1, dtype=np.float64) * math.sqrt(math.pi / 2)
-    steps = np.abs(np.diff(block[::2], axis=1))
-    return _Block(background, variance, peaks, white, float(np.min(steps[steps > 0], initial=np.inf)))
+        deviation = middle(np.abs(cells_of(response, _CELL_PX))).astype(np.float64) / _MEDIAN_DEVIATION
+        ys, xs = local_maxima(response, _LOWEST_SNR * float(middle(deviation)))
+        # A slope that ends at the block's edge looks like a ridge to the filter, which mirrors it.
+        keep = _to_edge(ys, xs, block.shape) >= 1.5 * kernel.narrow_px
+        ys, xs = ys[keep], xs[keep]
+        keep = is_point_like(block, response, ys, xs, kernel)
+        peaks = np.stack([response[ys, xs], wide[ys, xs]], axis=1)[keep].astype(np.float64)
+        background = cells_of(wide, _CELL_PX).mean(axis=1, dtype=np.float64)
+        by_size.append(_SizeStatistics(background, (deviation / kernel.norm) ** 2, peaks))
+    return _Block(measure_cells(block), by_size)
 
 
-# Blind to anything smooth (Immerkaer 1996, CVIU 64:300); white noise keeps its deviation.
-_CHECKER = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32) / 6
+def _to_edge(ys: np.ndarray, xs: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels between each place and the nearest edge, int (N,)."""
+    return np.minimum(np.minimum(ys, shape[0] - 1 - ys), np.minimum(xs, shape[1] - 1 - xs))
 
 
-def local_maxima(response: np.ndarray, limit: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels from ``limit`` upwards, above 0, that no neighbour exceeds; of equal neighbours the first.
+def _fit_colour(levels: SpotLevels, blocks: list[_SizeStatistics]) -> SpotLevels:
+    """Raise the noise by what the filter feels beyond white noise: texture, blur, compression."""
+    background = np.concatenate([block.background for block in blocks])
+    variance = np.concatenate([block.variance for block in blocks])
+    colour = max(float(middle(variance / levels.noise_at(background) ** 2)), 1.0)
+    return replace(levels, noise_variance=colour * levels.noise_variance, noise_gain=colour * levels.noise_gain)
+
+
+def _threshold(snr: np.ndarray, density: float, skewness: float) -> tuple[int, float]:
+    """How many maxima are spots, and the signal-to-noise that all of them reach.
 
     Args:
-        response: float32 (H, W).
-        limit: lowest value of a maximum.
-
-    Returns:
-        Rows and columns in row-major order, int (N,) each.
+        snr: of the field's maxima.
+        density: ``peak_density`` times the field's pixels.
+        skewness: of the response's noise.
     """
-    framed = cv2.copyMakeBorder(response, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-math.inf)
-    stride, values = framed.shape[1], framed.ravel()
-    places = np.flatnonzero(values >= max(limit, np.finfo(np.float32).tiny))
-    for step in (1, stride - 1, stride, stride + 1):
-        here = values[places]
-        # Of equal neighbours the earlier one wins.
-        places = places[(here > values[places - step]) & (here >= values[places + step])]
-    return places // stride - 1, places % stride - 1
-
-
-def _cells(values: np.ndarray) -> np.ndarray:
-    """Every second pixel of each row and column by cell, (cells, pixels); a rest narrower than a cell is left out."""
-    height, width = values.shape
-    side_y, side_x = min(CELL_PX, height), min(CELL_PX, width)
-    rows, columns = height // side_y, width // side_x
-    part = values[: rows * side_y, : columns * side_x].reshape(rows, side_y, columns, side_x)[:, ::2, :, ::2]
-    return part.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-
-
-def _middle(values: np.ndarray) -> np.ndarray:
-    """Upper median along the last axis; much faster than NumPy's on short rows."""
-    return np.sort(values, axis=-1)[..., values.shape[-1] // 2]
-
-
-def _white_variance(blocks: list[_Block]) -> float:
-    """Variance of a pixel's noise if it were white, at least that of rounding to the field's grey steps."""
-    deviation = float(_middle(np.concatenate([block.deviation for block in blocks])))
-    step = min(block.step for block in blocks)
-    return max(deviation**2, step**2 / 12 if math.isfinite(step) else 0.0)
-
-
-def _noise(floor: float, gain: float, background: np.ndarray) -> np.ndarray:
-    # Rounding in float32 is noise, too: it keeps an image without any other from being all spots.
-    rounding = 1e-6 * np.abs(background) + 1e-30
-    return np.sqrt(floor + gain * np.maximum(background, 0)) + rounding
-
-
-def _fit_noise(background: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
-    """Floor and gain of ``variance = floor + gain * background`` through the medians of cells of like background."""
-    middle = float(_middle(variance))
-    low, high = float(background.min()), float(background.max())
-    if not high > low:
-        return middle, 0.0
-    places = np.minimum((background - low) * (_BACKGROUND_BINS / (high - low)), _BACKGROUND_BINS - 1).astype(int)
-    bins = [np.flatnonzero(places == place) for place in range(_BACKGROUND_BINS)]
-    bins = [cells for cells in bins if len(cells) >= _FEWEST_CELLS]
-    at = np.array([background[cells].mean() for cells in bins])
-    value = np.array([_middle(variance[cells]) for cells in bins])
-    weight = np.array([min(len(cells), 4 * _FEWEST_CELLS) for cells in bins], np.float64)
-    if len(bins) < 2:
-        return middle, 0.0
-    mean_at, mean_value = (weight @ at) / weight.sum(), (weight @ value) / weight.sum()
-    gain = float((weight * (at - mean_at)) @ value / ((weight * (at - mean_at)) @ at))
-    floor = float(mean_value - gain * mean_at)
-    if gain * (at[-1] - at[0]) < _CLEAR_GROWTH * mean_value:
-        return middle, 0.0
-    return (floor, gain) if floor > 0 else (0.0, float(mean_value / max(mean_at, 1e-30)))
-
-
-def _threshold(snr: np.ndarray, density: float) -> tuple[int, float]:
-    """How many maxima pass, and the level they pass, where ``FALSE_SHARE`` of them may be noise."""
-    ordered = np.sort(snr)[::-1]
-    expected = density * ordered * np.exp(-(ordered**2) / 2)
-    passing = np.flatnonzero(expected <= FALSE_SHARE * np.arange(1, len(ordered) + 1))
-    found = int(passing[-1]) + 1 if len(passing) else 0
-    return found, _level(max(found, 1) * FALSE_SHARE / density)
+    level = np.sort(_as_gaussian(snr, skewness))[::-1]
+    expected = density * level * np.exp(-(level**2) / 2)
+    passing = np.flatnonzero(expected <= FALSE_SHARE * np.arange(1, len(level) + 1))
+    if not len(passing) or expected[0] > FALSE_FIELD:
+        return 0, _from_gaussian(_level(FALSE_FIELD / density), skewness)
+    found = int(passing[-1]) + 1
+    return found, _from_gaussian(_level(found * FALSE_SHARE / density), skewness)
 
 
 def _level(chance: float) -> float:
@@ -303,3 +252,20 @@ def _level(chance: float) -> float:
     for _ in range(20):
         level = math.sqrt(max(2 * math.log(level / chance), _LOWEST_SNR**2))
     return level
+
+
+def _as_gaussian(snr: np.ndarray, skewness: float) -> np.ndarray:
+    """Level that Gaussian noise exceeds as seldom as noise of this skewness exceeds ``snr`` (Poisson's deviance)."""
+    if skewness < 1e-3:
+        return snr
+    grown = 1 + skewness * np.maximum(snr, 0)
+    return np.sqrt(2 * np.maximum(grown * np.log(grown) - (grown - 1), 0)) / skewness
+
+
+def _from_gaussian(level: float, skewness: float) -> float:
+    """The ``snr`` whose ``_as_gaussian`` is ``level``, by bisection."""
+    low, high = level, level * (1 + skewness * level)
+    for _ in range(40):
+        between = (low + high) / 2
+        low, high = (between, high) if _as_gaussian(np.array(between), skewness) < level else (low, between)
+    return high

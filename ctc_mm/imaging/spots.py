@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ctc_mm.imaging.spot_filters import FWHM_PER_SIGMA, SpotFilter, as_float32, as_plane, spot_filter
+from ctc_mm.imaging.spot_filters import (
+    FWHM_PER_SIGMA,
+    SpotFilter,
+    as_float32,
+    as_plane,
+    is_point_like,
+    local_maxima,
+    spot_filter,
+)
 from ctc_mm.imaging.spot_fit import (
     AMPLITUDE,
     AMPLITUDE_2,
@@ -18,7 +28,7 @@ from ctc_mm.imaging.spot_fit import (
     fit_pairs,
     fit_singles,
 )
-from ctc_mm.imaging.spot_levels import SpotLevels, SpotLevelsPass, local_maxima, measure_spot_levels
+from ctc_mm.imaging.spot_levels import SpotLevels, SpotLevelsPass, measure_spot_levels
 
 __all__ = ["SPOT_HALO_PX", "SpotLevels", "SpotLevelsPass", "find_spots", "measure_spot_levels"]
 
@@ -32,8 +42,12 @@ _TRY_PAIR = 6.0
 _PAIR_GAIN = 30.0
 # ... and lie so many sigmas apart (at 2, Sparrow's limit, the dip between them appears), ...
 _PAIR_APART = 1.5
-# ... and the weaker has this share of the stronger's light.
+# ... and the weaker has this share of the stronger's light, ...
 _PAIR_SHARE = 0.25
+# ... and they are not too wide nor too far from the filter's maximum, over the sigma looked for.
+_PAIR_WIDEST, _PAIR_FARTHEST = 2.2, 4.0
+# Farthest that a spot may lie from the filter's maximum, over the sigma looked for.
+_FARTHEST = 1.5
 # Amplitude over a pixel's noise from which a fitted width can be relied on.
 _CLEAR = 6.0
 
@@ -75,12 +89,10 @@ def find_spots(
     drop, angle = elongation(discs, cleaned, single)
     tried = np.flatnonzero(drop > _TRY_PAIR * noise**2)
     two, gain = fit_pairs(discs, cleaned, single, angle, tried)
-    weak, strong = np.sort(two[:, [AMPLITUDE, AMPLITUDE_2]], axis=1).T
-    apart = np.hypot(two[:, Y] - two[:, Y_2], two[:, X] - two[:, X_2])
-    split = (gain > _PAIR_GAIN) & (weak > _PAIR_SHARE * strong) & (apart > _PAIR_APART * two[:, SIGMA])
+    split = _are_two(two, gain, levels)
     keep = np.ones(len(ys), bool)
     keep[tried[split]] = False
-    keep &= ~((single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px) & (single[:, AMPLITUDE] > _CLEAR * noise))
+    keep &= _is_spot(single, noise, ys, xs, plane.shape, levels)
     found = [np.stack([ys + single[:, Y], xs + single[:, X], snr], axis=1)[keep]]
     at, two = tried[split], two[split]
     for amplitude, y, x in ((AMPLITUDE, Y, X), (AMPLITUDE_2, Y_2, X_2)):
@@ -91,16 +103,39 @@ def find_spots(
     return spots[np.lexsort((spots[:, 1], spots[:, 0]))].astype(np.float32)
 
 
+def _are_two(two: np.ndarray, gain: np.ndarray, levels: SpotLevels) -> np.ndarray:
+    """Whether two Gaussians are two spots, and not the shape of one or of an edge; bool (M,)."""
+    weak, strong = np.sort(two[:, [AMPLITUDE, AMPLITUDE_2]], axis=1).T
+    apart = np.hypot(two[:, Y] - two[:, Y_2], two[:, X] - two[:, X_2])
+    away = np.maximum(np.hypot(two[:, Y], two[:, X]), np.hypot(two[:, Y_2], two[:, X_2]))
+    small = (two[:, SIGMA] <= _PAIR_WIDEST * levels.sigma_px) & (away <= _PAIR_FARTHEST * levels.sigma_px)
+    return (gain > _PAIR_GAIN) & (weak > _PAIR_SHARE * strong) & (apart > _PAIR_APART * two[:, SIGMA]) & small
+
+
+def _is_spot(
+    single: np.ndarray, noise: np.ndarray, ys: np.ndarray, xs: np.ndarray, shape: tuple[int, int], levels: SpotLevels
+) -> np.ndarray:
+    """Whether a Gaussian is a spot: where the filter saw it, and not too wide, where that is clear; bool (N,).
+
+    Edges and slopes draw the Gaussian away to where they are highest.
+    """
+    y, x = ys + single[:, Y], xs + single[:, X]
+    inside = (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)
+    near = np.hypot(single[:, Y], single[:, X]) <= _FARTHEST * levels.sigma_px
+    wide = single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px
+    return inside & near & ~(wide & (single[:, AMPLITUDE] > _CLEAR * noise))
+
+
 def _candidates(
     values: np.ndarray, kernel: SpotFilter, levels: SpotLevels, origin_xy: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns, signal-to-noise and noise (grey values) of the maxima that stand out of the noise."""
     response, background = kernel.apply(values)
-    limit = levels.min_snr * kernel.norm * levels.noise_at(np.zeros(1))[0]
-    ys, xs = local_maxima(response, np.float32(limit))
-    noise = levels.noise_at(background[ys, xs].astype(np.float64))
+    limit = levels.min_snr * kernel.norm * math.sqrt(levels.noise_variance)
+    ys, xs = local_maxima(response, limit)
+    noise = levels.noise_at(background[ys, xs])
     (x0, y0), (width, height) = origin_xy, levels.size_wh
     noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
     snr = response[ys, xs] / (noise * kernel.norm)
-    keep = snr >= levels.min_snr
+    keep = (snr >= levels.min_snr) & is_point_like(values, response, ys, xs, kernel)
     return ys[keep], xs[keep], snr[keep], noise[keep]
