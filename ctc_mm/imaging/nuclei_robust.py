@@ -19,34 +19,50 @@ STEPS = 2**15
 # Binomial, standard deviation 1 px.
 _KERNEL = np.array([1, 4, 6, 4, 1], np.float32)
 _KERNEL_PART = np.float32(1 / _KERNEL.sum() ** 2)
-# A pixel of a nucleus is brighter than the mean of this window, about as wide as the largest nuclei, by this part of the
-# threshold: else half of all pixels would be, where the background is a little off.
-WINDOW_PX = 61
-MEAN_MARGIN = 0.25
-# A blurred edge lies at half height; people draw it a little lower.
+# A pixel of a nucleus is brighter than the mean of this window, about as wide as the largest nuclei, by this part of
+# the field's threshold: else half of all pixels would be, where the background is a little off.
+WINDOW_PX, MEAN_MARGIN = 61, 0.3
+# It is also not much darker than the brightest pixel close by, which parts nuclei from the halo of brighter ones.
+NEAR_PX, NEAR_PART = 9, 0.4
+# A blurred edge lies at half the height of a nucleus; people draw it a little lower.
 OUTLINE_PART = 0.42
+# What nowhere falls to this part of its own height has no edge: it is a part of something larger, or out of focus.
+EDGE_PART = 0.8
 # Objects under 6 px across are debris.
 MIN_AREA_PX = 28
-# Tiles overlap by at least this much; then every nucleus up to 60 px across is whole in the tile that owns it.
+# Whether a pixel is foreground depends on pixels up to 32 px away; 8 more for the relief between neighbours.
+SUPPORT_PX = 40
+# Tiles overlap by at least this much; then a group of touching nuclei that reaches up to 88 px out of a tile is whole.
 NUCLEUS_HALO_PX = 128
 # Relief per pixel of distance and step of height; distances over 45 px (a nucleus of 90 px) count as 45.
 _RELIEF_SCALE = np.float32(2.0**-5)
 _RELIEF_DISTANCE_PX = 45
 
 
-def segment_robust(image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, int] = (0, 0)) -> np.ndarray:
-    """Find the nuclei of a field or of a tile of it, int32 labels (H, W)."""
+def segment_robust(
+    image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, int] = (0, 0)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nuclei of a field or of a tile of it.
+
+    Returns:
+        Labels, int32 (H, W), 1..N in the order of their first pixel; and for 0..N whether the object is settled,
+        bool (N + 1,): it would come out the same from any larger tile.
+    """
     heights, mask = _foreground(image, levels, origin_xy)
     pixels = np.flatnonzero(mask.view(bool))
     region, crowded, relief = _components(heights, mask, pixels)
+    unsettled = _unsettled(region, pixels, image.shape, levels.size_wh, origin_xy)
     inside = pixels[crowded]
     if inside.size:
         basin = find_basins(relief, inside)
         owner = merge_basins(measure_basins(basin, inside, heights))[basin]
-        owner += region.max()
-        owner[~is_above_own_height(owner, heights.ravel()[inside])] = 0
-        region[crowded] = owner
-    return _number_by_first_pixel(region, pixels, heights.shape)
+        region[crowded] = owner + region.max()
+    _cut_outlines(region, heights.ravel()[pixels])
+    labels = _number_by_first_pixel(region, pixels, heights.shape)
+    settled = np.ones(int(labels.max()) + 1, bool)
+    settled[labels.ravel()[pixels[unsettled]]] = False
+    settled[0] = True
+    return labels, settled
 
 
 def find_crowded_basins(image: np.ndarray, levels: NucleusLevels) -> tuple[np.ndarray, np.ndarray, Basins]:
@@ -67,7 +83,12 @@ def _foreground(image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, 
     """Heights above background in steps, uint16 (H, W), and the foreground, uint8 (H, W), 0 or 1."""
     scale = STEPS / (levels.high - levels.low) if levels.high > levels.low else 0.0
     heights = height_above_background(image, levels, origin_xy, scale)
-    return heights, _nucleus_mask(heights, levels.threshold * scale)
+    threshold = levels.threshold * scale
+    least = cv2.blur(heights, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_REFLECT_101)
+    least += np.uint16(threshold * MEAN_MARGIN)
+    np.maximum(least, np.uint16(threshold), out=least)
+    near = cv2.dilate(heights, np.ones((NEAR_PX, NEAR_PX), np.uint8)) * np.float32(NEAR_PART)
+    return heights, ((heights > least) & (heights > near)).view(np.uint8)
 
 
 def height_above_background(
@@ -110,33 +131,6 @@ def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.nda
     return before, np.minimum(before + 1, cells - 1), place - before
 
 
-def _nucleus_mask(heights: np.ndarray, threshold: float) -> np.ndarray:
-    """Foreground (uint8): above threshold and local mean, then each component above a part of its own height."""
-    mean = cv2.blur(heights, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_REFLECT_101)
-    mean += np.uint16(threshold * MEAN_MARGIN)
-    mask = (heights > np.maximum(mean, np.uint16(threshold), out=mean)).view(np.uint8)
-    _, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
-    pixels = np.flatnonzero(mask.view(bool))
-    mask.ravel()[pixels] = is_above_own_height(labels.ravel()[pixels], heights.ravel()[pixels])
-    return mask
-
-
-def is_above_own_height(region: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Whether each pixel is higher than a part of its region's height, bool (M,).
-
-    A region's height is the mean of its heights weighted by themselves: that of its bright inside, whatever the rim.
-
-    Args:
-        region: number of each pixel's region, int (M,).
-        height: of each pixel, uint16 (M,).
-    """
-    value = height.astype(np.float64)
-    total = np.bincount(region, value)
-    value *= value
-    height_of = np.bincount(region, value) / np.maximum(total, 1)
-    return height > (OUTLINE_PART * height_of)[region]
-
-
 def _components(heights: np.ndarray, mask: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each foreground pixel's component, int32 (M,); whether that has several peaks, bool (M,); the relief (H, W)."""
     count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
@@ -159,6 +153,39 @@ def _relief(heights: np.ndarray, mask: np.ndarray) -> np.ndarray:
         smooth = cv2.blur(smooth, (3, 3), borderType=cv2.BORDER_REFLECT_101)
     smooth += 1
     return cv2.copyTo(smooth, mask)
+
+
+def _unsettled(
+    region: np.ndarray, pixels: np.ndarray, shape: tuple[int, int], size_wh: tuple[int, int], origin_xy: tuple[int, int]
+) -> np.ndarray:
+    """Whether each pixel's component comes too near an edge of the tile that is no edge of the field, bool (M,)."""
+    near = np.zeros(shape, bool)
+    for axis in (0, 1):
+        start, length, side = origin_xy[1 - axis], shape[axis], size_wh[1 - axis]
+        rows = near if axis == 0 else near.T
+        if start > 0:
+            rows[:SUPPORT_PX] = True
+        if start + length < side:
+            rows[max(length - SUPPORT_PX, 0) :] = True
+    if not near.any():
+        return np.zeros(len(pixels), bool)
+    return (np.bincount(region, near.ravel()[pixels]) > 0)[region]
+
+
+def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
+    """Cut each region at a part of its own height, and drop those without an edge; in place, 0 for none.
+
+    A region's height is the mean of its heights weighted by themselves: that of its bright inside, whatever the rim.
+
+    Args:
+        region: number of each pixel's region, int32 (M,).
+        height: of each pixel, uint16 (M,).
+    """
+    value = height.astype(np.float64)
+    total = np.bincount(region, value)
+    own = (np.bincount(region, value * value) / np.maximum(total, 1))[region]
+    has_edge = np.bincount(region[value < EDGE_PART * own], minlength=len(total)) > 0
+    region[(value <= OUTLINE_PART * own) | ~has_edge[region]] = 0
 
 
 def _number_by_first_pixel(region: np.ndarray, pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ SMOOTHED_NOISE = 0.273
 # A nucleus' rim stands out of the noise by at least this many standard deviations of the smoothed image ...
 NOISE_SIGMAS = 6.0
 # ... and reaches at least this part of the height that parts nuclei from background (Otsu on square roots of heights).
-OTSU_PART = 0.6
+OTSU_PART = 0.7
 
 
 @dataclass(frozen=True)
