@@ -21,6 +21,8 @@ _BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 # Variance of that smoothing in pixels, which is taken off the blur measured.
 _BINOMIAL_VARIANCE = 1.0
 _RIM_PX = 2
+# Pixels this many times as bright as the median of their nucleus are counted.
+BRIGHT_FACTOR = 1.5
 _SPOT_WEIGHTS = np.outer((1, 2, 1), (1, 2, 1)) / 16
 # Pixels around a nucleus that its numbers depend on, beside the ring.
 _MARGIN_PX = 6
@@ -43,6 +45,7 @@ class Measurement:
     centroid_yx: tuple[float, float]
     area_px: int
     solidity: float
+    bright_share: float
     edge_px: float | None
     group: int
     on_border: bool
@@ -85,7 +88,10 @@ def margin_px(thresholds: ImFISHThresholds) -> int:
 
 
 def measure_nuclei(
-    piece: Piece, thresholds: ImFISHThresholds, wanted: Collection[int] | None = None
+    piece: Piece,
+    thresholds: ImFISHThresholds,
+    wanted: Collection[int] | None = None,
+    windows: list[tuple[slice, slice] | None] | None = None,
 ) -> list[Measurement]:
     """Measure nuclei of a piece.
 
@@ -93,14 +99,16 @@ def measure_nuclei(
         piece: nuclei and channels; around each wanted nucleus it reaches ``margin_px`` further, or to the field's edge.
         thresholds: the field's.
         wanted: labels to measure; None: all.
+        windows: rows and columns of each label (``scipy.ndimage.find_objects``), where known.
 
     Returns:
         One measurement a nucleus, by its first pixel.
     """
-    windows = ndimage.find_objects(piece.labels)
+    windows = ndimage.find_objects(piece.labels) if windows is None else windows
     chosen = range(1, len(windows) + 1) if wanted is None else sorted(wanted)
     owners = _owners_of_spots(piece.labels, piece.spots, thresholds.px(thresholds.settings.rim_um))
-    groups = group_sizes(piece.labels, windows, thresholds.settings.min_contact)
+    radius_px = thresholds.settings.min_diameter_um / thresholds.um_per_px / 2
+    groups = group_sizes(piece.labels, windows, thresholds.settings.min_contact, math.pi * radius_px**2)
     spots_of: dict[int, list[int]] = {}
     for row, owner in enumerate(owners.tolist()):
         spots_of.setdefault(owner, []).append(row)
@@ -112,8 +120,20 @@ def measure_nuclei(
     return sorted(measured, key=lambda one: one.first_yx)
 
 
-def group_sizes(labels: np.ndarray, windows: list[tuple[slice, slice] | None], min_contact: float) -> dict[int, int]:
-    """How many nuclei touch one another, directly or through others: label -> size of its group, where above 1."""
+def group_sizes(
+    labels: np.ndarray, windows: list[tuple[slice, slice] | None], min_contact: float, min_area_px: float
+) -> dict[int, int]:
+    """How many nuclei touch one another, directly or through others.
+
+    Args:
+        labels: (h, w) int32.
+        windows: rows and columns of each label.
+        min_contact: part of the smaller one's extent that their common border has to exceed.
+        min_area_px: smaller objects join what they touch, but are not counted.
+
+    Returns:
+        Label -> size of its group, at least 2, for labels that touch any other.
+    """
     pairs = []
     # Two pixels apart: nuclei that a line of one pixel parts touch too.
     for one, other in ((labels[:, :-2], labels[:, 2:]), (labels[:-2], labels[2:])):
@@ -135,8 +155,12 @@ def group_sizes(labels: np.ndarray, windows: list[tuple[slice, slice] | None], m
         if count / 2 > min_contact * smaller:
             parent[root(first)] = root(second)
     roots = {label: root(label) for label in parent}
-    members = list(roots.values())
-    return {label: members.count(top) for label, top in roots.items()}
+    sizes: dict[int, int] = {}
+    for label, top in roots.items():
+        window = windows[label - 1]
+        is_nucleus = np.count_nonzero(labels[window] == label) >= min_area_px
+        sizes[top] = sizes.get(top, 0) + int(is_nucleus)
+    return {label: max(sizes[top], 2) for label, top in roots.items()}
 
 
 def _extent(window: tuple[slice, slice]) -> int:
@@ -181,19 +205,21 @@ def _measure_one(
     ys, xs = ys + (rows.start + y0), xs + (columns.start + x0)
     box = (window[1].start + x0, window[0].start + y0, window[1].stop + x0, window[0].stop + y0)
     area = len(ys)
+    inside = mask.astype(bool)
     dapi = np.ascontiguousarray(piece.dapi[rows, columns], np.float32)
-    contrast = float(np.median(dapi[mask > 0])) - (float(np.median(dapi[ring])) if ring.any() else 0.0)
+    contrast = float(np.median(dapi[inside])) - (float(np.median(dapi[ring])) if ring.any() else 0.0)
     cd45 = None
     if piece.cd45 is not None and ring.any():
         cd45 = float(np.median(piece.cd45[rows, columns][ring]))
     spots = piece.spots[spot_rows]
-    cep8 = float(np.median(piece.cep8[rows, columns][mask > 0]))
+    cep8 = float(np.median(piece.cep8[rows, columns][inside]))
     return Measurement(
         first_yx=(int(ys[0]), int(xs[0])),
         box_xyxy=box,
         centroid_yx=(int(ys.sum()) / area, int(xs.sum()) / area),
         area_px=area,
         solidity=_solidity(mask, area),
+        bright_share=_bright_share(dapi, inside, contrast),
         edge_px=_edge_px(dapi, mask, others, contrast),
         group=group,
         on_border=box[0] == 0 or box[1] == 0 or box[2] == piece.field_wh[0] or box[3] == piece.field_wh[1],
@@ -231,12 +257,27 @@ def _dilated(mask: np.ndarray, reach_px: int) -> np.ndarray:
 
 
 def _solidity(mask: np.ndarray, area: int) -> float:
-    """Area over that of the convex hull of the pixels' corners; 1 for a convex nucleus, and for a tiny one."""
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = np.concatenate(contours)[:, 0]
-    hull = cv2.convexHull(points)
-    # The hull runs through the middles of the pixels; half a pixel along its length is outside it.
-    return min(area / max(cv2.contourArea(hull) + cv2.arcLength(hull, True) / 2 + 1, 1.0), 1.0)
+    """Area over that of the convex hull, both in pixels; 1 for a convex nucleus."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    hull = cv2.convexHull(np.concatenate(contours))
+    sides = np.abs(np.diff(hull[:, 0], axis=0, append=hull[:1, 0]))
+    on_outline = int(np.gcd(sides[:, 0], sides[:, 1]).sum())
+    # Pick's theorem: pixels whose middle lies in the hull, which runs through the middles of pixels.
+    pixels = cv2.contourArea(hull) + on_outline / 2 + 1
+    return min(area / pixels, 1.0)
+
+
+def _bright_share(dapi: np.ndarray, inside: np.ndarray, contrast: float) -> float:
+    """Share of the nucleus' pixels that are much brighter than most: where two nuclei lie over one another, both shine.
+
+    Args:
+        dapi: (h, w) float32 around the nucleus.
+        inside: (h, w) bool, the nucleus.
+        contrast: median of the nucleus above its surroundings.
+    """
+    smooth = cv2.sepFilter2D(dapi, cv2.CV_32F, _BINOMIAL, _BINOMIAL, borderType=cv2.BORDER_REFLECT_101)
+    limit = float(np.median(dapi[inside])) + (BRIGHT_FACTOR - 1) * contrast
+    return float(np.count_nonzero(smooth[inside] > limit)) / max(int(inside.sum()), 1)
 
 
 def _edge_px(dapi: np.ndarray, mask: np.ndarray, others: np.ndarray, contrast: float) -> float | None:
@@ -250,7 +291,8 @@ def _edge_px(dapi: np.ndarray, mask: np.ndarray, others: np.ndarray, contrast: f
     rim = (cv2.dilate(mask, kernel) & ~cv2.erode(mask, kernel) & ~cv2.dilate(others, kernel)).astype(bool)
     if not rim.any():
         return None
-    steepest = float(np.percentile(np.hypot(slope_x[rim], slope_y[rim]), 75))
+    slopes = np.hypot(slope_x[rim], slope_y[rim])
+    steepest = float(np.partition(slopes, 3 * len(slopes) // 4)[3 * len(slopes) // 4])
     if steepest <= 0:
         return None
     sigma = contrast / (2.5066 * steepest)

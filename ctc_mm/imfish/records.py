@@ -30,6 +30,7 @@ class NucleusRecord:
         area_px: pixels of the nucleus.
         area_um2: the same in square micrometres, where the size of a pixel is known.
         solidity: area over that of the convex hull; low where several nuclei were taken for one.
+        bright_share: share of its pixels that are half as bright again as its median; high where two nuclei overlap.
         edge_px: blur of the rim as the standard deviation of a Gaussian, in pixels; None where it cannot be measured.
         touching: number of nuclei in the group of touching nuclei that this one belongs to, itself included.
         dapi: median of the nucleus above its surroundings, in grey values.
@@ -48,6 +49,7 @@ class NucleusRecord:
     area_px: int
     area_um2: float | None
     solidity: float
+    bright_share: float
     edge_px: float | None
     touching: int
     dapi: float
@@ -75,6 +77,12 @@ class NucleusRecord:
             "spots_yx": [list(spot) for spot in self.spots_yx],
             "spots_snr": list(self.spots_snr),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NucleusRecord:
+        """Take back what ``to_dict`` gave."""
+        tuples = {name: tuple(values[name]) for name in ("box_xyxy", "centroid_yx", "spots_snr")}
+        return cls(**{**values, **tuples, "spots_yx": tuple(tuple(spot) for spot in values["spots_yx"])})
 
 
 @dataclass(frozen=True)
@@ -117,3 +125,14 @@ class FieldResult:
             "thresholds": self.thresholds.to_dict(),
             "nuclei": [record.to_dict() for record in self.records],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FieldResult:
+        """Take back what ``to_dict`` gave."""
+        return cls(
+            name=values["name"],
+            size_wh=tuple(values["size_wh"]),
+            um_per_px=values["um_per_px"],
+            thresholds=ImFISHThresholds.from_dict(values["thresholds"]),
+            records=tuple(NucleusRecord.from_dict(record) for record in values["nuclei"]),
+        )

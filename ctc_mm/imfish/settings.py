@@ -33,6 +33,8 @@ class ImFISHSettings:
         min_diameter_um: nuclei of a smaller equivalent diameter are debris.
         max_diameter_um: nuclei of a larger one are aggregates.
         min_solidity: nuclei of a lower area over convex hull are several in one.
+        convex_solidity: nuclei of a lower one are several too, if
+        max_bright_share: more than this share of their pixels is half as bright again as their median.
         min_contact: nuclei whose common border is longer than this part of the smaller diameter touch.
         max_edge_um: nuclei with a rim more blurred are out of focus.
         min_dapi: nuclei whose DAPI is below this part of the median nucleus of the field are debris.
@@ -50,9 +52,11 @@ class ImFISHSettings:
     cep8_threshold: float | None = None
     ring_gap_um: float = 0.25
     ring_width_um: float = 1.0
-    min_diameter_um: float = 4.0
+    min_diameter_um: float = 5.0
     max_diameter_um: float = 25.0
-    min_solidity: float = 0.9
+    min_solidity: float = 0.93
+    convex_solidity: float = 0.97
+    max_bright_share: float = 0.02
     min_contact: float = 0.2
     max_edge_um: float = 0.8
     min_dapi: float = 0.2
@@ -67,16 +71,19 @@ class ImFISHSettings:
             raise ValueError(f"`min_signals` must be at least 1. Received: {self.min_signals}")
         thresholds = ("cd45_threshold", "cep8_threshold")
         positive = ("ring_width_um", "min_diameter_um", "max_diameter_um", "max_edge_um", "spot_diameter_um")
-        for name in (*positive, *thresholds, "ring_gap_um", "rim_um", "min_contact", "min_dapi", "min_solidity"):
+        for name in (*positive, *thresholds, "ring_gap_um", "rim_um", "min_contact", "min_dapi"):
             value = getattr(self, name)
             if value is None:
                 continue
             if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
                 raise ValueError(f"`{name}` must be a finite number above 0. Received: {value}")
-        if self.min_diameter_um >= self.max_diameter_um or self.min_solidity > 1:
+        for name in ("min_solidity", "convex_solidity", "max_bright_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be from 0 to 1. Received: {getattr(self, name)}")
+        if self.min_diameter_um >= self.max_diameter_um:
             raise ValueError(
-                "`min_diameter_um` must be below `max_diameter_um`, and `min_solidity` at most 1. "
-                f"Received: {self.min_diameter_um}, {self.max_diameter_um}, {self.min_solidity}"
+                "`min_diameter_um` must be below `max_diameter_um`. "
+                f"Received: {self.min_diameter_um}, {self.max_diameter_um}"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TileReader:
         spots = find_spots(planes[1], levels=self.thresholds.spots, origin_xy=parts.region[:2])
         cd45 = planes[2] if len(names) > 2 else None
         piece = Piece(parts.labels, planes[0], planes[1], cd45, spots, parts.region[:2], self.field.size_wh)
-        return measure_nuclei(piece, self.thresholds, wanted)
+        return measure_nuclei(piece, self.thresholds, wanted, parts.windows)
 
     def _grown(self, box: Region, reach: int) -> Region:
         """A box with ``reach`` pixels and more around it, aligned, inside the field."""
@@ -107,6 +107,7 @@ class _Components:
 
     def __init__(self, labels: np.ndarray, region: Region) -> None:
         self.labels, self.region = labels, region
+        self.windows = ndimage.find_objects(labels)
         near = cv2.dilate((labels > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
         count, self._parts, self._stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8, ltype=cv2.CV_32S)
         self.numbers = range(1, count)
@@ -141,7 +142,7 @@ class _Components:
     def labels_starting_in(self, core: Region, numbers: set[int]) -> list[int]:
         """Labels of the groups ``numbers`` whose first pixel lies in ``core``."""
         found = []
-        for label, window in enumerate(ndimage.find_objects(self.labels), start=1):
+        for label, window in enumerate(self.windows, start=1):
             if window is None:
                 continue
             row = window[0].start

@@ -26,8 +26,9 @@ def deepest_valley(logs: np.ndarray) -> float | None:
     if len(logs) < 2 * needed:
         return None
     edge = 4 * _SMOOTHING
-    bins = max(int(np.ceil((logs.max() - logs.min() + 2 * edge) / _BIN)), 1)
-    start = logs.min() - edge
+    bins = int(np.ceil((logs.max() - logs.min() + 2 * edge) / _BIN)) + 2
+    # Half a bin more: no intensity, not even the least, lies where two bins meet.
+    start = logs.min() - edge - _BIN / 2
     places = np.minimum(((logs - start) / _BIN).astype(int), bins - 1)
     counts = np.bincount(places, minlength=bins).astype(np.float64)
     offsets = np.arange(-int(edge / _BIN), int(edge / _BIN) + 1) * _BIN

@@ -16,6 +16,7 @@ from ctc_mm.imfish.cd45 import cd45_threshold
 from ctc_mm.imfish.cep8 import cep8_threshold
 from ctc_mm.imfish.measure import Measurement
 from ctc_mm.imfish.records import CD45_POSITIVE, CTC, NucleusRecord, cep8_reason
+from ctc_mm.imfish.settings import ImFISHSettings
 from ctc_mm.imfish.thresholds import ImFISHThresholds
 
 
@@ -67,6 +68,7 @@ def _record(one: Measurement, thresholds: ImFISHThresholds) -> NucleusRecord:
         area_px=one.area_px,
         area_um2=one.area_px * thresholds.um_per_px**2 if thresholds.um_per_px_source == "image" else None,
         solidity=one.solidity,
+        bright_share=one.bright_share,
         edge_px=one.edge_px,
         touching=one.group,
         dapi=one.dapi,
@@ -103,11 +105,16 @@ def _rejection(one: Measurement, thresholds: ImFISHThresholds) -> str | None:
         return "debris"
     if one.group > 2 or diameter_um > settings.max_diameter_um:
         return "aggregate"
-    if one.group == 2 or one.solidity < settings.min_solidity:
+    if one.group == 2 or one.solidity < settings.min_solidity or _shines_twice(one, settings):
         return "overlap"
     if one.edge_px is None or one.edge_px * thresholds.um_per_px > settings.max_edge_um:
         return "out_of_focus"
     return None
+
+
+def _shines_twice(one: Measurement, settings: ImFISHSettings) -> bool:
+    """Whether a nucleus that is not quite convex has a part of double brightness: two that lie over one another."""
+    return one.solidity < settings.convex_solidity and one.bright_share > settings.max_bright_share
 
 
 def _diameter_um(one: Measurement, thresholds: ImFISHThresholds) -> float:

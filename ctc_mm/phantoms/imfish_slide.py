@@ -6,6 +6,7 @@ repeat, turned and mirrored. No claim about real CTCs follows from these images.
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -132,6 +133,8 @@ def _write_tiles(path: Path, size_wh: tuple[int, int], config: ImFISHPhantomConf
         "PhysicalSizeXUnit": "µm",
         "PhysicalSizeY": config.um_per_px,
         "PhysicalSizeYUnit": "µm",
+        # One of the content: the writer's own would hold the time.
+        "UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, repr((size_wh, config, seed, mosaic.plan.tolist())))}",
     }
     with atomic_path(path) as temporary:
         tifffile.imwrite(
