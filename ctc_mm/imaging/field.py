@@ -26,6 +26,7 @@ class ChannelSource(Protocol):
     dtype: np.dtype
     um_per_px_xy: tuple[float, float] | None
     notes: tuple[str, ...]
+    paths: tuple[Path, ...]
 
     def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> Sequence[np.ndarray]:
         """Read a region of some channels: a plane (h, w) for each, in ``dtype``; to be copied, not written to."""
@@ -59,6 +60,7 @@ class ArrayChannels:
 
     um_per_px_xy = None
     notes = ()
+    paths = ()
 
     def __init__(self, array_cyx: np.ndarray, names: tuple[str | None, ...], where: str) -> None:
         if array_cyx.size == 0:
@@ -89,7 +91,7 @@ class Field:
 
     Attributes:
         name: of the field, for tables and file names.
-        paths: the files it is read from; none for arrays.
+        paths: the files it is read from, all members of an OME-TIFF set among them; none for arrays.
         channels: channel names in order.
         size_wh: width and height in pixels, after orientation.
         dtype: uint8, uint16 or float32. Where the files of the channels differ it is the wider one; values stay as they

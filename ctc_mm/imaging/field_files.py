@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ def _field_of_one_file(
             raise ImageReadError(f"{path}: channel {twice} is given twice, by {wanted}; each needs one of its own")
         scale = um_per_px if um_per_px is not None else _scale_of(source, path)
         found = {ours: Channel(source, place, str(path)) for ours, place in places.items()}
-        return Field(name, (path,), found, scale, source.notes)
+        return Field(name, _all_paths([path], [source]), found, scale, source.notes)
     except ValueError:
         source.close()
         raise
@@ -112,7 +112,7 @@ def _field_of_files(
         _refuse_shared_channel(channels)
         scale = um_per_px if um_per_px is not None else _common_scale(paths, opened)
         notes = tuple(dict.fromkeys(note for channel in channels.values() for note in channel.source.notes))
-        return Field(name or _common_name(paths), tuple(dict.fromkeys(paths.values())), channels, scale, notes)
+        return Field(name or _common_name(paths), _all_paths(paths.values(), opened.values()), channels, scale, notes)
     except ValueError:
         for source in opened.values():
             source.close()
@@ -144,6 +144,7 @@ class _BrightestColour:
     def __init__(self, source: ChannelSource, path: Path) -> None:
         self._source = source
         self.size_wh, self.dtype, self.um_per_px_xy = source.size_wh, source.dtype, source.um_per_px_xy
+        self.paths = source.paths
         self.notes = (*source.notes, f"{path}: a colour file for one channel, read as its brightest colour")
 
     def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
@@ -167,6 +168,11 @@ def _only_channel(source: ChannelSource, path: Path, ours: str, theirs: int | st
             f"{source.size_wh[::-1]}: {', '.join(display_names(source.names))}; say which one in the channel map"
         )
     return Channel(source, 0, str(path))
+
+
+def _all_paths(given: Iterable[Path], sources: Iterable[ChannelSource]) -> tuple[Path, ...]:
+    """The files given, then those that they refer to."""
+    return tuple(dict.fromkeys([*given, *(path for source in sources for path in source.paths)]))
 
 
 def _refuse_shared_channel(channels: Mapping[str, Channel]) -> None:

@@ -39,6 +39,7 @@ class TiffChannels:
         dtype: uint8, uint16 or float32.
         um_per_px_xy: width and height of a pixel, or None.
         notes: remarks a user should see.
+        paths: the other files of an OME-TIFF set that channels lie in.
 
     Raises:
         ImageReadError: not a TIFF of channels of one size: damaged, truncated, of an unsupported kind, a z-stack, a
@@ -69,6 +70,8 @@ class TiffChannels:
         self.dtype = first.dtype
         self.um_per_px_xy = metadata.um_per_px_xy
         self.notes = metadata.notes
+        files = {Path(page.parent.filehandle.path) for one in series for page in one.pages}
+        self.paths = tuple(sorted(files - {Path(self._file.filehandle.path)}))
         self._places = [(part, index) for part in self._parts for index in range(part.channels)]
         self.names = self._name_channels(metadata.names)
 

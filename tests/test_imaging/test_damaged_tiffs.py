@@ -168,7 +168,7 @@ def test_an_ome_tiff_that_refers_to_other_folders_is_refused(tmp_path, other):
         open_field(path)
 
 
-def multi_file_ome(tmp_path):
+def multi_file_ome(tmp_path, compression=None):
     data = "".join(
         f'<TiffData IFD="0" FirstC="{index}" PlaneCount="1">'
         f'<UUID FileName="{name}.ome.tif">urn:uuid:{index}</UUID></TiffData>'
@@ -176,12 +176,29 @@ def multi_file_ome(tmp_path):
     )
     for index, name in enumerate(NAMES):
         xml = OME.format(prolog="", name="DAPI", data=data).replace("<OME ", f'<OME UUID="urn:uuid:{index}" ')
-        tifffile.imwrite(tmp_path / f"{name}.ome.tif", IMAGE[index], description=xml, metadata=None)
+        tifffile.imwrite(
+            tmp_path / f"{name}.ome.tif", IMAGE[index], description=xml, metadata=None, compression=compression
+        )
     return tmp_path / "DAPI.ome.tif"
 
 
-def test_channels_in_several_files_of_an_ome_set_are_read(tmp_path):
-    np.testing.assert_array_equal(read(multi_file_ome(tmp_path)), IMAGE)
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_channels_in_several_files_of_an_ome_set_are_read(tmp_path, compression):
+    path = multi_file_ome(tmp_path, compression)
+    with open_field(path) as field:
+        np.testing.assert_array_equal(field.read(), IMAGE)
+        np.testing.assert_array_equal(field.read(["2"], (3, 4, 20, 30)), IMAGE[2:, 4:30, 3:20])
+        assert sorted(file.name for file in field.paths) == ["CD45.ome.tif", "CEP8.ome.tif", "DAPI.ome.tif"]
+        assert field.paths[0] == path
+
+
+@pytest.mark.parametrize("side", [256, 257])
+def test_an_image_of_size_0_is_refused(tmp_path, side):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, IMAGE[0], metadata=None)
+    change_tag(path, side, 0)
+    with pytest.raises(ImageReadError, match=r"slide\.tif"):
+        open_field(path)
 
 
 def test_a_lost_file_of_an_ome_set_is_no_black_channel(tmp_path):
