@@ -65,9 +65,6 @@ class TiffSeriesReader:
         for z in range(1, self._sizes.get("Z", 1)):
             deeper = self._read_planes(indices, rows, columns, z)
             planes = [np.maximum(*pair) for pair in zip(planes, deeper, strict=True)]
-        planes = [to_supported(plane) for plane in planes]
-        if self.page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not self._is_lsm and self.dtype.kind == "u":
-            return [np.iinfo(self.dtype).max - plane for plane in planes]
         return planes
 
     def close(self) -> None:
@@ -78,8 +75,18 @@ class TiffSeriesReader:
     def _read_planes(self, indices: Sequence[int], rows: slice, columns: slice, z: int) -> list[np.ndarray]:
         if self._axes.index("X") < len(self._axes) - 1:  # the channels of a pixel lie side by side: decoded at once
             pixels = self._read_band({"Y": rows, "X": columns, "Z": z, self._channel_axis: slice(None)})
-            return [pixels[..., index] for index in indices]
-        return [self._read_band({"Y": rows, "X": columns, "Z": z, self._channel_axis: index}) for index in indices]
+            planes = [pixels[..., index] for index in indices]
+        else:
+            channels = [{"Y": rows, "X": columns, "Z": z, self._channel_axis: index} for index in indices]
+            planes = [self._read_band(channel) for channel in channels]
+        return [self._convert(plane) for plane in planes]
+
+    def _convert(self, plane: np.ndarray) -> np.ndarray:
+        """Give stored pixels in ``dtype``, light as high and dark as low."""
+        plane = to_supported(plane)
+        if self.page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not self._is_lsm and self.dtype.kind == "u":
+            return np.iinfo(self.dtype).max - plane
+        return plane
 
     def _read_band(self, selection: dict[str, int | slice]) -> np.ndarray:
         """Read a selection; strips that are decoded over their whole width are kept for the next tile of the row."""

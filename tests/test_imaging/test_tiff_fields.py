@@ -258,6 +258,12 @@ def test_a_z_stack_is_projected_where_asked(tmp_path, kind):
         open_field(path, z_projection="mean")
 
 
+def test_the_brightest_plane_is_found_among_inverted_ones(tmp_path):
+    stack, path = planes("uint8", 4), tmp_path / "f.ome.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": "ZYX"}, photometric="miniswhite")
+    assert_reads(path, (255 - stack).max(axis=0, keepdims=True), z_projection="max")
+
+
 def test_pages_of_different_size_are_refused_with_their_shapes(tmp_path):
     with tifffile.TiffWriter(tmp_path / "f.tif") as writer:
         writer.write(np.zeros((6, 5), np.uint8), metadata=None)
