@@ -34,12 +34,23 @@ class DisplayRange:
         return f"{self.low:.4g} to {self.high:.4g}"
 
 
+def measure_display_range(image: np.ndarray, percentiles: tuple[float, float] = GREY_PERCENTILES) -> DisplayRange:
+    """Grey values at two percentiles of an image, (H, W) or (H, W, 3); one range for all colours, so that hues stay."""
+    step = _sampling_step(image.shape[0] * image.shape[1])
+    low, high = np.percentile(image[::step, ::step], percentiles)
+    return DisplayRange(float(low), float(high))
+
+
+def _sampling_step(pixels: int) -> int:
+    return max(1, int((pixels / _SAMPLED_PX) ** 0.5))
+
+
 def measure_field_range(
     field: Field, channel: str, percentiles: tuple[float, float] = GREY_PERCENTILES
 ) -> DisplayRange:
     """Grey values at two percentiles of a whole channel, read in strips: an image and a part of it look alike."""
     width, height = field.size_wh
-    step = max(1, int((width * height / _SAMPLED_PX) ** 0.5))
+    step = _sampling_step(width * height)
     rows = max(_STRIP_PX // width // step, 1) * step
     strips = [
         field.read([channel], (0, top, width, min(top + rows, height)))[0, ::step, ::step].ravel()
