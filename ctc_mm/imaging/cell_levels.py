@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 BLOCK_PX = 256
 # Reading 22: the brightness counts as capped here, instead of by hand.
@@ -26,7 +27,7 @@ NOISE_FLOOR = 0.002
 # Standard deviation of each gradient component over that of white noise, at the smoothing of 1 px.
 GRADIENT_PER_NOISE = 0.13
 # Quiet pixels tell the noise: cells may cover most of a block.
-QUIET_PART = 0.03
+QUIET_PART = 0.05
 _QUIET_TO_SIGMA = 1 / math.sqrt(-2 * math.log(1 - QUIET_PART))
 # A block that is noisier than this many times the field's quieter ones is full of cells.
 CROWDED_FACTOR = 1.5
@@ -149,6 +150,8 @@ class CellLevelsPass:
         quiet = np.sort(noise.ravel())[noise.size // 4]
         steps = np.minimum(noise, CROWDED_FACTOR * quiet) * (GREY_STEPS / white)
         floor = NOISE_FLOOR * GREY_STEPS * GRADIENT_PER_NOISE / self.size.smoothing_px**2
+        # A block alone tells its noise to some per cent only, and light falls off slowly.
+        steps = ndimage.uniform_filter(steps, 3, mode="nearest")
         # Rounded, so that the last bits of another pixel type's arithmetic do not reach the cells.
         steps = np.round(np.maximum(steps, floor), 3)
         return CellLevels(

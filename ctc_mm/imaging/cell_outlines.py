@@ -24,6 +24,7 @@ ROUNDS = 2
 SUBPIXELS = 32
 _CHUNK = 512
 _NEVER = np.float32(-1e9)
+_MOVES = np.array([0, -1, 1], np.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,9 @@ class Outlines:
         return Outlines(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
 
-_COSINES = np.cos(np.arange(ANGLES) * (2 * np.pi / ANGLES))
-_SINES = np.sin(np.arange(ANGLES) * (2 * np.pi / ANGLES))
+# Rounded, so that opposite angles are exactly opposite.
+_COSINES = np.round(np.cos(np.arange(ANGLES) * (2 * np.pi / ANGLES)), 12)
+_SINES = np.round(np.sin(np.arange(ANGLES) * (2 * np.pi / ANGLES)), 12)
 
 
 def trace_outlines(edges: Edges, centres: np.ndarray) -> Outlines:
@@ -147,7 +149,8 @@ def _radial_change(
 def best_closed_paths(gain: np.ndarray, step_cost: float) -> np.ndarray:
     """Find closed paths of high gain around N centres; from angle to angle the radius changes by one step at most.
 
-    The best open path is found first; its middle starts the closed one, in which any seam of the first is healed.
+    The best open path of two turns is found, and its middle turn taken: there the ends do not matter, so that the path
+    closes, and comes out the same wherever the first angle is.
 
     Args:
         gain: float (N, A, R) at each angle and radius.
@@ -156,35 +159,21 @@ def best_closed_paths(gain: np.ndarray, step_cost: float) -> np.ndarray:
     Returns:
         int64 (N, A): index of the radius at each angle.
     """
-    count, angles, _ = gain.shape
-    free = _best_paths(gain, step_cost, None)
-    half = angles // 2
-    start = free[:, half]
-    closed = _best_paths(np.roll(gain, -half, axis=1), step_cost, start)
-    return np.roll(closed, half, axis=1).reshape(count, angles)
-
-
-def _best_paths(gain: np.ndarray, step_cost: float, start: np.ndarray | None) -> np.ndarray:
-    """Best path over the angles; where ``start`` is given it begins there and ends within a step of it."""
     count, angles, radii = gain.shape
     rows = np.arange(count)
     total = gain[:, 0].astype(np.float32)
-    if start is not None:
-        total = np.full((count, radii), _NEVER)
-        total[rows, start] = gain[rows, 0, start]
-    came_from = np.zeros((angles, count, radii), np.int8)
-    cost = np.array([step_cost, 0, step_cost], np.float32)[:, None, None]
-    for angle in range(1, angles):
+    came_from = np.zeros((2 * angles, count, radii), np.int8)
+    cost = np.array([0, step_cost, step_cost], np.float32)[:, None, None]
+    for step in range(1, 2 * angles):
         padded = np.pad(total, ((0, 0), (1, 1)), constant_values=_NEVER)
-        choices = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]]) - cost
+        # The straight way first: it is taken where a step would gain nothing.
+        choices = np.stack([padded[:, 1:-1], padded[:, :-2], padded[:, 2:]]) - cost
         best = choices.argmax(axis=0)
-        came_from[angle] = best - 1
-        total = np.take_along_axis(choices, best[None], axis=0)[0] + gain[:, angle]
-    if start is not None:
-        near = np.abs(np.arange(radii)[None] - start[:, None])
-        total = np.where(near <= 1, total - near * np.float32(step_cost), _NEVER)
-    path = np.zeros((count, angles), np.int64)
+        came_from[step] = _MOVES[best]
+        total = np.take_along_axis(choices, best[None], axis=0)[0] + gain[:, step % angles]
+    path = np.zeros((count, 2 * angles), np.int64)
     path[:, -1] = total.argmax(axis=1)
-    for angle in range(angles - 1, 0, -1):
-        path[:, angle - 1] = np.clip(path[:, angle] + came_from[angle, rows, path[:, angle]], 0, radii - 1)
-    return path
+    for step in range(2 * angles - 1, 0, -1):
+        path[:, step - 1] = np.clip(path[:, step] + came_from[step, rows, path[:, step]], 0, radii - 1)
+    half = angles // 2
+    return np.roll(path[:, half : half + angles], half, axis=1)
