@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ctc_mm.imaging.field import Field
-from ctc_mm.imaging.nuclei import NUCLEUS_HALO_PX, segment_nuclei
+from ctc_mm.imaging.nuclei import NUCLEUS_HALO_PX, segment_nuclei, segment_nucleus_tile
 from ctc_mm.imaging.spots import SPOT_HALO_PX, find_spots
 from ctc_mm.imfish.first_pass import Region
 from ctc_mm.imfish.measure import Measurement, Piece, margin_px, measure_nuclei
@@ -29,58 +29,62 @@ class TileReader:
 
     def __init__(self, field: Field, thresholds: ImFISHThresholds) -> None:
         self.field, self.thresholds = field, thresholds
-        settings = thresholds.settings
         self._whole_labels = None
-        support = SPOT_HALO_PX
-        if settings.method == "robust":
-            support = max(support, NUCLEUS_HALO_PX)
-        else:
-            self._whole_labels = segment_nuclei(field.read(["dapi"])[0], settings.method)
-        self._margin_px = max(support, margin_px(thresholds))
+        if thresholds.settings.method != "robust":
+            self._whole_labels = segment_nuclei(field.read(["dapi"])[0], thresholds.settings.method)
+        self._margin_px = max(SPOT_HALO_PX, margin_px(thresholds))
+        self._reach_px = max(self._margin_px + OVERHANG_PX, NUCLEUS_HALO_PX)
 
     def measure_tile(self, core: Region) -> list[Measurement]:
         """Measure the nuclei whose first pixel lies in ``core``, by first pixel."""
-        region = self._grown(core, self._margin_px + OVERHANG_PX)
-        parts = _Components(self._segment(region), region)
-        touching = [number for number in parts.numbers if parts.overlaps(number, core)]
-        whole = {number for number in touching if self._is_whole(parts.box(number), region)}
-        found = {one.first_yx: one for one in self._measure(parts, whole, core)}
-        for number in touching:
-            if number not in whole:
-                found |= {one.first_yx: one for one in self._measure_again(core, *parts.pixels_in(number, core))}
+        groups = self._segment(self._grown(core, self._reach_px))
+        whole, cut = set(), []
+        # What is cut may begin elsewhere once it is whole: also what lies a little outside the core is looked at.
+        around = tuple(value + step for value, step in zip(core, (-OVERHANG_PX,) * 2 + (OVERHANG_PX,) * 2, strict=True))
+        for number in groups.numbers:
+            if self._is_whole(groups, number):
+                whole.add(number)
+            elif groups.overlaps(number, around):
+                cut.append(number)
+        found = {one.first_yx: one for one in self._measure(groups, whole, core)}
+        for number in cut:
+            again = self._measure_again(core, *groups.pixels_in(number, around))
+            found |= {one.first_yx: one for one in again}
         return [found[first] for first in sorted(found)]
 
     def _measure_again(self, core: Region, ys: np.ndarray, xs: np.ndarray) -> list[Measurement]:
         """Measure the nuclei around some pixels of the core, from a piece that holds all they are connected with."""
         box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        reach = self._margin_px + OVERHANG_PX
+        reach = self._reach_px
         while True:
-            region = self._grown(box, reach)
-            parts = _Components(self._segment(region), region)
-            numbers = parts.at(ys, xs)
-            boxes = [parts.box(number) for number in numbers]
-            if all(self._is_whole(one, region) for one in boxes):
-                return self._measure(parts, numbers, core)
+            groups = self._segment(self._grown(box, reach))
+            numbers = groups.at(ys, xs)
+            if all(self._is_whole(groups, number) for number in numbers):
+                return self._measure(groups, numbers, core)
+            boxes = [groups.box(number) for number in numbers]
             box = tuple(int(value) for value in (*np.min(boxes, axis=0)[:2], *np.max(boxes, axis=0)[2:]))
             reach *= 2
 
-    def _segment(self, region: Region) -> np.ndarray:
+    def _segment(self, region: Region) -> _Groups:
         x0, y0, x1, y1 = region
         if self._whole_labels is not None:
-            return self._whole_labels[y0:y1, x0:x1].copy()
-        dapi = self.field.read(["dapi"], region)[0]
-        return segment_nuclei(dapi, "robust", levels=self.thresholds.nuclei, origin_xy=(x0, y0))
+            return _Groups(self._whole_labels[y0:y1, x0:x1].copy(), None, region, self._read("dapi", region))
+        dapi = self._read("dapi", region)
+        labels, settled = segment_nucleus_tile(dapi, self.thresholds.nuclei, (x0, y0))
+        return _Groups(labels, settled, region, dapi)
 
-    def _measure(self, parts: _Components, numbers: set[int], core: Region) -> list[Measurement]:
-        wanted = parts.labels_starting_in(core, numbers)
+    def _measure(self, groups: _Groups, numbers: set[int], core: Region) -> list[Measurement]:
+        wanted = groups.labels_starting_in(core, numbers)
         if not wanted:
             return []
-        names = ["dapi", "cep8"] + (["cd45"] if self.thresholds.cd45 is not None else [])
-        planes = self.field.read(names, parts.region)
-        spots = find_spots(planes[1], levels=self.thresholds.spots, origin_xy=parts.region[:2])
-        cd45 = planes[2] if len(names) > 2 else None
-        piece = Piece(parts.labels, planes[0], planes[1], cd45, spots, parts.region[:2], self.field.size_wh)
-        return measure_nuclei(piece, self.thresholds, wanted, parts.windows)
+        cep8 = self._read("cep8", groups.region)
+        cd45 = self._read("cd45", groups.region) if self.thresholds.cd45 is not None else None
+        spots = find_spots(cep8, levels=self.thresholds.spots, origin_xy=groups.region[:2])
+        piece = Piece(groups.labels, groups.dapi, cep8, cd45, spots, groups.region[:2], self.field.size_wh)
+        return measure_nuclei(piece, self.thresholds, wanted, groups.windows)
+
+    def _read(self, channel: str, region: Region) -> np.ndarray:
+        return self.field.read([channel], region)[0]
 
     def _grown(self, box: Region, reach: int) -> Region:
         """A box with ``reach`` pixels and more around it, aligned, inside the field."""
@@ -92,25 +96,32 @@ class TileReader:
         )
         return x0, y0, x1, y1
 
-    def _is_whole(self, box: Region, region: Region) -> bool:
-        """Whether all that decides the nuclei in ``box`` lies in ``region``, or the field ends there."""
+    def _is_whole(self, groups: _Groups, number: int) -> bool:
+        """Whether all that decides the nuclei of a group lies in what was read, or the field ends there."""
+        box, region = groups.box(number), groups.region
         for axis, side in enumerate(self.field.size_wh):
             if region[axis] > 0 and box[axis] - self._margin_px < region[axis]:
                 return False
             if region[axis + 2] < side and box[axis + 2] + self._margin_px > region[axis + 2]:
                 return False
-        return True
+        return number not in groups.unsettled
 
 
-class _Components:
+class _Groups:
     """Groups of nuclei that touch, or nearly, in a segmented region; numbered from 1."""
 
-    def __init__(self, labels: np.ndarray, region: Region) -> None:
-        self.labels, self.region = labels, region
+    def __init__(self, labels: np.ndarray, settled: np.ndarray | None, region: Region, dapi: np.ndarray) -> None:
+        self.labels, self.region, self.dapi = labels, region, dapi
         self.windows = ndimage.find_objects(labels)
         near = cv2.dilate((labels > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
         count, self._parts, self._stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8, ltype=cv2.CV_32S)
         self.numbers = range(1, count)
+        self._starts = [self._first_pixel(label, window) for label, window in enumerate(self.windows, start=1)]
+        # Groups with a nucleus that the region's edges may have changed.
+        self.unsettled: set[int] = set()
+        if settled is not None:
+            places = [self._starts[label - 1] for label in np.flatnonzero(~settled)]
+            self.unsettled = {int(self._parts[place]) for place in places}
 
     def box(self, number: int) -> Region:
         """Box of a group in the field, half-open."""
@@ -142,16 +153,21 @@ class _Components:
     def labels_starting_in(self, core: Region, numbers: set[int]) -> list[int]:
         """Labels of the groups ``numbers`` whose first pixel lies in ``core``."""
         found = []
-        for label, window in enumerate(self.windows, start=1):
-            if window is None:
+        for label, place in enumerate(self._starts, start=1):
+            if place is None:
                 continue
-            row = window[0].start
-            column = window[1].start + int(np.argmax(self.labels[row, window[1]] == label))
-            x, y = column + self.region[0], row + self.region[1]
+            y, x = place[0] + self.region[1], place[1] + self.region[0]
             in_core = core[0] <= x < core[2] and core[1] <= y < core[3]
-            if in_core and int(self._parts[row, column]) in numbers:
+            if in_core and int(self._parts[place]) in numbers:
                 found.append(label)
         return found
+
+    def _first_pixel(self, label: int, window: tuple[slice, slice] | None) -> tuple[int, int] | None:
+        """Row and column of a label's first pixel; None for a number that no pixel has."""
+        if window is None:
+            return None
+        row = window[0].start
+        return row, window[1].start + int(np.argmax(self.labels[row, window[1]] == label))
 
     def _window(self, box: Region) -> tuple[slice, slice]:
         x0, y0 = self.region[:2]

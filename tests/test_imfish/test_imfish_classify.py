@@ -80,6 +80,20 @@ def test_chain_of_nuclei_across_tiles_is_one_aggregate(seed):
     assert classify_field(field, tile_px=256) == whole
 
 
+def test_smears_larger_than_tiles_do_not_change_the_result():
+    drawn = HandDrawnField((1024, 768))
+    ys, xs = np.mgrid[:768, :1024]
+    drawn.light[0] += 700 * np.exp(-(((ys - 0.6 * xs - 60) / 9) ** 2))  # a fibre across all tiles
+    drawn.light[0] += 500 * np.clip(1 - np.hypot(ys - 560, xs - 300) / 170, 0, None) ** 0.5  # a blob over four
+    for place in range(30):
+        drawn.nucleus(70 + 125 * (place // 6), 90 + 160 * (place % 6), spots=THREE, cd45=500 * (place % 2))
+    field = field_of(drawn.channels())
+    whole = classify_field(field, tile_px=1024)
+    assert whole.ctc_count >= 3
+    for tile_px in (256, 512):
+        assert classify_field(field, tile_px=tile_px) == whole
+
+
 def test_channels_in_files_of_other_bit_depths_give_the_same_cells():
     eight = [np.minimum(plane // 8, 255).astype(np.uint8) for plane in one_of_each().channels()]
     first = classify_nuclei(*eight, um_per_px=UM_PER_PX)
