@@ -84,7 +84,7 @@ def inference_pipeline(pipeline: Sequence[Mapping[str, Any] | Callable]) -> Comp
 
     def loads_truth(step: Mapping[str, Any] | Callable) -> bool:
         kind = step["type"] if isinstance(step, Mapping) else type(step)
-        return getattr(kind, "__name__", str(kind)).endswith("LoadAnnotations")
+        return getattr(kind, "__name__", str(kind)).endswith(("LoadAnnotations", "LabelCEP8"))
 
     return Compose([step for step in pipeline if not loads_truth(step)])
 

@@ -98,7 +98,8 @@ def build_pipeline(cfg: Config) -> Compose:
     """
     if cfg.get("test_dataloader") is None:
         raise ConfigError(f"{cfg.filename or 'the config'}: no `test_dataloader`, so how to read an image is unknown")
-    steps = [step for step in get_test_pipeline_cfg(cfg) if "Annotation" not in str(step["type"])]
+    loads_truth = ("LoadAnnotations", "LabelCEP8")
+    steps = [step for step in get_test_pipeline_cfg(cfg) if not str(step["type"]).endswith(loads_truth)]
     return Compose(steps)
 
 

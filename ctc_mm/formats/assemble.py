@@ -233,7 +233,7 @@ def _white_levels(fields: Sequence[Field], options: SetOptions, other_facts: Ite
 def _groups(fields: Sequence[Field], pattern: str | None) -> dict[str, str]:
     """Group of each image: by ``pattern``, else the label file, else its stem, or its path where stems repeat."""
     if pattern is not None:
-        return {field.file_name: _group_by(pattern, field.file_name) for field in fields}
+        return {field.file_name: group_by(pattern, field.file_name) for field in fields}
     paths = {field.file_name: PurePosixPath(field.file_name) for field in fields}
     stems = Counter(path.stem for path in paths.values())
     own = {
@@ -242,7 +242,12 @@ def _groups(fields: Sequence[Field], pattern: str | None) -> dict[str, str]:
     return {field.file_name: field.known.group or own[field.file_name] for field in fields}
 
 
-def _group_by(pattern: str, file_name: str) -> str:
+def group_by(pattern: str, file_name: str) -> str:
+    """Find the name of slide or patient in a file name: the first pair of brackets of ``pattern``.
+
+    Raises:
+        AnnotationError: the pattern does not fit.
+    """
     match = re.search(pattern, file_name)
     if match is None or not match.groups() or not match.group(1):
         raise AnnotationError(

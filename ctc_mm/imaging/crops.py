@@ -119,13 +119,15 @@ def random_windows(
     return np.array(chosen, dtype=np.int64).reshape(-1, 2)
 
 
-def boxes_in_window(boxes_xyxy: np.ndarray, origin_xy: tuple[int, int] | np.ndarray, size_px: int) -> WindowBoxes:
+def boxes_in_window(
+    boxes_xyxy: np.ndarray, origin_xy: tuple[int, int] | np.ndarray, size_px: int | tuple[int, int]
+) -> WindowBoxes:
     """Move boxes into a window's pixels; those its edge cuts are told apart from those inside.
 
     Args:
         boxes_xyxy: float (N, 4), half-open pixels of the image; N may be 0.
         origin_xy: the window's top left corner.
-        size_px: the window's side.
+        size_px: the window's side, or its width and height.
 
     Raises:
         ValueError: ``boxes_xyxy`` is not (N, 4).
@@ -134,7 +136,7 @@ def boxes_in_window(boxes_xyxy: np.ndarray, origin_xy: tuple[int, int] | np.ndar
     if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4:
         raise ValueError(f"`boxes_xyxy` must have shape (N, 4). Received: {boxes_xyxy.shape}")
     moved = boxes_xyxy - np.tile(np.asarray(origin_xy, dtype=np.float32), 2)
-    visible = np.clip(moved, 0, size_px)
+    visible = np.clip(moved, 0, np.tile(np.broadcast_to(np.float32(size_px), 2), 2))
     seen = (visible[:, 0] < visible[:, 2]) & (visible[:, 1] < visible[:, 3])
     inside = (moved == visible).all(axis=1) & seen
     cut = seen & ~inside

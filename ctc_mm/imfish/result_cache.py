@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import OrderedDict
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ STRIP_ROWS = 256
 MOST_NUCLEI, NUCLEI_PER_FIELD = 200_000, 500
 
 
-@lru_cache(maxsize=1)
-def rule_version() -> str:
+def _digest_rule() -> str:
     """Digest of the code (and weights) that results depend on, and of the libraries that compute them."""
     digest = hashlib.sha256(f"numpy {np.__version__} opencv {cv2.__version__} scipy {scipy.__version__}".encode())
     for folder in (Path(__file__).parent, Path(imaging.__file__).parent):
@@ -43,6 +41,10 @@ def rule_version() -> str:
             if path.suffix in (".py", ".onnx"):
                 digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+# Taken when the code is loaded: what is edited later is not what runs.
+RULE_VERSION = _digest_rule()
 
 
 def content_key(field: Field, settings: ImFISHSettings, um_per_px: float | None = None) -> str:
@@ -59,7 +61,7 @@ def content_key(field: Field, settings: ImFISHSettings, um_per_px: float | None 
     wanted = ("dapi", "cep8", "cd45") if settings.mode == "full" else ("dapi", "cep8")
     channels = [name for name in wanted if name in field.channels]
     head = {
-        "rule": rule_version(),
+        "rule": RULE_VERSION,
         "channels": channels,
         "size_wh": field.size_wh,
         "dtype": field.dtype.name,

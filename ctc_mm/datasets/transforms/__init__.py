@@ -2,7 +2,9 @@
 
 from ctc_mm.datasets.transforms.gamma_transform import GammaTransform
 from ctc_mm.datasets.transforms.histogram_stretch import HistogramStretch
+from ctc_mm.datasets.transforms.label_cep8 import LabelCEP8
+from ctc_mm.datasets.transforms.load_field import LoadField
 from ctc_mm.datasets.transforms.load_microscopy_image import LoadMicroscopyImage
 from ctc_mm.datasets.transforms.shift_scale_flip import ShiftScaleFlip
 
-__all__ = ["GammaTransform", "HistogramStretch", "LoadMicroscopyImage", "ShiftScaleFlip"]
+__all__ = ["GammaTransform", "HistogramStretch", "LabelCEP8", "LoadField", "LoadMicroscopyImage", "ShiftScaleFlip"]
