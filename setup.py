@@ -26,8 +26,8 @@ INSTALL_REQUIRES = [
     f"opencv-python=={OPENCV}",
     f"opencv-python-headless=={OPENCV}",
     "pillow>=10,<13",
-    "tifffile>=2024.9,<2027",
-    "imagecodecs>=2024.9,<2027",
+    "tifffile>=2025.5.21,<2027",
+    "imagecodecs>=2025.3.30,<2027",
     # Annotations and evaluation.
     "defusedxml>=0.7.1,<0.8",
     "openpyxl>=3.1,<4",
