@@ -83,7 +83,7 @@ def _foreground(image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, 
     """Heights above background in steps, uint16 (H, W), and the foreground, uint8 (H, W), 0 or 1."""
     scale = STEPS / (levels.high - levels.low) if levels.high > levels.low else 0.0
     heights = height_above_background(image, levels, origin_xy, scale)
-    threshold = levels.threshold * scale
+    threshold = min(levels.threshold * scale, float(STEPS))
     least = cv2.blur(heights, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_REFLECT_101)
     least += np.uint16(threshold * MEAN_MARGIN)
     np.maximum(least, np.uint16(threshold), out=least)

@@ -6,6 +6,7 @@ A block's numbers depend on its own pixels alone, so they come out the same howe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,18 +17,17 @@ import numpy as np
 BLOCK_PX = 256
 # The background is known once per cell of this side: wider than a nucleus (60 px), so that each cell sees some of it.
 CELL_PX = 64
-# Pixels are looked at as means of 4 x 4: a quarter of the noise, and a gap between nuclei is still seen.
+# Pixels are looked at as means of 4 x 4: a quarter of white noise is left, and gaps between nuclei are still seen.
 MEAN_PX = 4
 # How many quantiles of a block stand for its distribution of heights.
 QUANTILES = 64
-# Expected smallest of the 256 means of a cell of pure noise lies 2.8 standard deviations of a mean (a quarter of a
-# pixel's) below the true background.
-DARKEST_MEAN_NOISE = 2.8 / MEAN_PX
-# Steps between neighbours below their 80th percentile: root mean square to standard deviation of the pixels' noise
-# (for normal noise), 1 / (0.6613 sqrt 2). Edges of nuclei lie in the part left out.
-TRIM_PERCENT, SIGMA_PER_TRIMMED_RMS = 80, 1.0693
-# Standard deviation of noise after the smoothing of nuclei_robust.py, over that before.
-SMOOTHED_NOISE = 0.273
+# The smallest of the 256 means of a cell of pure noise lies this many of its standard deviations below the background.
+DARKEST_OF_CELL = 2.8
+# Noise from the 30th percentile of the steps between neighbouring means (of normal noise 0.3853 sqrt 2
+# standard deviations): nuclei and their texture make the larger steps.
+STEP_PERCENT, SIGMA_PER_STEP = 30, 1 / 0.3853
+# White noise after the smoothing of nuclei_robust.py over that of the means of 4 x 4: 0.273 to 0.25.
+SMOOTHED_NOISE = 1.09
 # A nucleus' rim stands out of the noise by at least this many standard deviations of the smoothed image ...
 NOISE_SIGMAS = 6.0
 # ... and reaches at least this part of the height that parts nuclei from background (Otsu on square roots of heights).
@@ -42,7 +42,7 @@ class NucleusLevels:
         size_wh: the field's width and height in pixels.
         low: darkest and ``high``: brightest pixel.
         background: background at the centre of each cell of 64 x 64 px, by row of cells, left to right.
-        noise: standard deviation of the noise of a pixel.
+        noise: standard deviation of the noise, in means of 4 x 4 pixels.
         threshold: height above the background that a pixel of a nucleus has at least.
     """
 
@@ -123,7 +123,7 @@ class NucleusLevelsPass:
         areas = np.array([block.area_px for block in every], dtype=np.float64)
         noise = _weighted_median(np.array([block.noise for block in every]), areas)
         darkest = np.concatenate([np.concatenate([block.darkest for block in row], axis=1) for row in blocks])
-        background = _open_and_smooth(darkest) + DARKEST_MEAN_NOISE * noise
+        background = _open_and_smooth(darkest) + DARKEST_OF_CELL * noise
         heights = np.stack([block.heights for block in every])
         parting = _otsu(np.sqrt(heights), np.repeat(areas, QUANTILES)) ** 2
         return NucleusLevels(
@@ -197,7 +197,7 @@ def _measure_block(block: np.ndarray) -> _Block:
     # Every second mean of every second row gives the same quantiles in a quarter of the time.
     heights = np.sort(heights[::2, ::2], axis=None)
     places = (np.arange(QUANTILES) + 0.5) / QUANTILES * heights.size
-    return _Block(low, high, darkest, _noise(block), block.size, heights[places.astype(np.int64)])
+    return _Block(low, high, darkest, _noise(means), block.size, heights[places.astype(np.int64)])
 
 
 def _means(block: np.ndarray) -> np.ndarray:
@@ -227,15 +227,12 @@ def _open_and_smooth(cells: np.ndarray) -> np.ndarray:
     return cv2.sepFilter2D(opened, cv2.CV_64F, *[np.array([0.25, 0.5, 0.25])] * 2, borderType=cv2.BORDER_REPLICATE)
 
 
-def _noise(block: np.ndarray) -> float:
-    """Standard deviation of pixel noise from steps between neighbours along rows; of every eighth row."""
-    rows = block[::8].astype(np.float32)
-    steps = np.abs(np.diff(rows, axis=1)).ravel()
+def _noise(means: np.ndarray) -> float:
+    steps = np.concatenate([np.abs(np.diff(means, axis=axis)).ravel() for axis in (0, 1)])
     if not steps.size:
         return 0.0
-    count = max(steps.size * TRIM_PERCENT // 100, 1)
-    kept = np.partition(steps, count - 1)[:count].astype(np.float64)
-    return SIGMA_PER_TRIMMED_RMS * float(np.sqrt(np.mean(kept**2)))
+    place = steps.size * STEP_PERCENT // 100
+    return SIGMA_PER_STEP / math.sqrt(2) * float(np.partition(steps, place)[place])
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
