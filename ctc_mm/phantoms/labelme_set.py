@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from ctc_mm.cli import progress
 from ctc_mm.formats.files import atomic_write_text, write_json
+from ctc_mm.formats.labelme_writer import labelme_content, labelme_shape
 from ctc_mm.imaging.io import write_png
+from ctc_mm.imaging.mask_outlines import outline_polygons
 from ctc_mm.phantoms.brightfield import BrightfieldField, generate_field
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES, BrightfieldPhantomConfig
 
-LABELME_VERSION = "5.5.0"
 SHAPE_TYPES = ("rectangle", "polygon")
 ABOUT_FILE = "about.txt"
 DEFAULT_FIELDS_PER_SPLIT = {"train": 60, "val": 12, "test": 18}
@@ -110,51 +110,11 @@ def to_labelme(field: BrightfieldField, image_path: str, shape_type: str = "rect
         else:
             outlines = outline_polygons(field.instances[y0:y1, x0:x1] == index + 1, offset_xy=(x0, y0))
         for points in outlines:
-            shapes.append(
-                {
-                    "label": field.class_names[label],
-                    "points": [[float(x), float(y)] for x, y in points],
-                    "group_id": index if len(outlines) > 1 else None,
-                    "description": "",
-                    "shape_type": shape_type,
-                    "flags": {},
-                    "mask": None,
-                }
-            )
+            group_id = index if len(outlines) > 1 else None
+            shapes.append(labelme_shape(field.class_names[label], points, shape_type, group_id))
     height, width = field.image.shape
-    return {
-        "version": LABELME_VERSION,
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": image_path,
-        "imageData": None,
-        "imageHeight": height,
-        "imageWidth": width,
-        "um_per_px": field.um_per_px,
-        "white_level": field.white_level,
-    }
-
-
-def outline_polygons(mask: np.ndarray, offset_xy: tuple[int, int] = (0, 0)) -> list[list[list[float]]]:
-    """Outlines of a mask along the outer edges of its pixels, so that a polygon's bounds are the mask's tight box.
-
-    Args:
-        mask: (H, W) bool.
-        offset_xy: place of the mask's first pixel.
-
-    Returns:
-        One list of [x, y] a connected piece.
-    """
-    # Contours run through the middles of pixels. At twice the size, and one pixel thicker to the right and below, the
-    # middles of the outer pixels are the edges of the mask's own: pixel x spans 2x to 2x + 2.
-    doubled = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
-    for dy in range(3):
-        for dx in range(3):
-            rows = slice(dy, dy + 2 * mask.shape[0] - 1, 2)
-            columns = slice(dx, dx + 2 * mask.shape[1] - 1, 2)
-            doubled[rows, columns] |= mask.astype(np.uint8)
-    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [(contour[:, 0] / 2 + np.asarray(offset_xy)).tolist() for contour in contours]
+    known = {"um_per_px": field.um_per_px, "white_level": field.white_level}
+    return labelme_content(shapes, image_path, (width, height), known)
 
 
 def field_name(split: str, index: int) -> str:
