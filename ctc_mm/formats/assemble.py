@@ -230,16 +230,27 @@ def _white_levels(fields: Sequence[Field], options: SetOptions, other_facts: Ite
     return levels
 
 
-def _groups(fields: Sequence[Field], pattern: str | None) -> dict[str, str]:
-    """Group of each image: by ``pattern``, else the label file, else its stem, or its path where stems repeat."""
+def groups_of(file_names: Iterable[str], pattern: str | None = None) -> dict[str, str]:
+    """Name the group of each image: by ``pattern``, else its stem, or its path where stems repeat.
+
+    Raises:
+        AnnotationError: a name that the pattern does not match.
+    """
     if pattern is not None:
-        return {field.file_name: group_by(pattern, field.file_name) for field in fields}
-    paths = {field.file_name: PurePosixPath(field.file_name) for field in fields}
+        return {name: group_by(pattern, name) for name in file_names}
+    paths = {name: PurePosixPath(name) for name in file_names}
     stems = Counter(path.stem for path in paths.values())
-    own = {
+    return {
         name: path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix() for name, path in paths.items()
     }
-    return {field.file_name: field.known.group or own[field.file_name] for field in fields}
+
+
+def _groups(fields: Sequence[Field], pattern: str | None) -> dict[str, str]:
+    """Group of each image: by ``pattern``, else the label file, else its name."""
+    groups = groups_of((field.file_name for field in fields), pattern)
+    if pattern is None:
+        groups |= {field.file_name: field.known.group for field in fields if field.known.group}
+    return groups
 
 
 def group_by(pattern: str, file_name: str) -> str:
