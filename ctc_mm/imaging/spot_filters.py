@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +20,8 @@ MIN_DIAMETER_PX, MAX_DIAMETER_PX = 1.5, 8.5
 # and little disturbed by neighbours and by slow background.
 _NARROW_PER_SPOT, WIDE_PER_NARROW = 1.25, 1.47
 _RADIUS_PER_SIGMA = 3.5
+# The sharpest spot that is no hot pixel: sigma (cameras are matched to coarser ones), or over that looked for.
+_SHARPEST_PX, _SHARPEST_PER_SPOT = 0.7, 0.8
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class SpotFilter:
     peak_density: float
 
     @property
+    def hot_share(self) -> float:
+        """Share of a response from which one pixel alone has made it: between that and the sharpest spot's share."""
+        sigma_px = min(_SHARPEST_PX, _SHARPEST_PER_SPOT * self.narrow_px / _NARROW_PER_SPOT)
+        beside, across = math.exp(-0.5 / sigma_px**2), math.exp(-1 / sigma_px**2)
+        share = (1 - (beside + across) / 2) * self.peak_weight / float(self.gain(sigma_px))
+        return (1 + share) / 2
+
+    @property
     def radius_px(self) -> int:
         """How many pixels the filter looks to each side."""
         return _radius(self.wide_px)
@@ -64,7 +73,7 @@ class SpotFilter:
             Response (bright spots are maxima; white noise gets the deviation ``norm``), and the mean of the
             surroundings, float32 (H, W) each.
         """
-        narrow, wide = blurred(image, (self.narrow_px, self.wide_px))
+        narrow, wide = blur(image, self.narrow_px), blur(image, self.wide_px)
         return np.subtract(narrow, wide, out=narrow), wide
 
     def edge_noise(self, to_edge_y: np.ndarray, to_edge_x: np.ndarray) -> np.ndarray:
@@ -84,13 +93,10 @@ class SpotFilter:
         return np.sqrt(power) / self.norm
 
 
-def blurred(image: np.ndarray, sigmas_px: Sequence[float]) -> np.ndarray:
-    """Gaussian means of bounded support of a float32 (H, W) image, mirrored at its edge; float32 (sigmas, H, W)."""
-    means = np.empty((len(sigmas_px), *image.shape), np.float32)
-    for mean, sigma_px in zip(means, sigmas_px, strict=True):
-        kernel = _gauss(sigma_px)
-        cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, dst=mean, borderType=cv2.BORDER_REFLECT)
-    return means
+def blur(image: np.ndarray, sigma_px: float, out: np.ndarray | None = None) -> np.ndarray:
+    """Gaussian mean of bounded support of a float32 image mirrored at its edge, float32 (H, W), in ``out`` if given."""
+    kernel = _gauss(sigma_px)
+    return cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, dst=out, borderType=cv2.BORDER_REFLECT)
 
 
 def spot_filter(sigma_px: float) -> SpotFilter:
@@ -147,49 +153,45 @@ def is_point_like(
     return ~(_is_hot_pixel(image, response, ys, xs, kernel) | (_roundness(response, ys, xs, kernel) < _ROUNDNESS))
 
 
-_AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-# A spot of sigma 0.7 px, finer than cameras are matched to, gets a third of its response from one pixel.
-_HOT_SHARE = 0.6
 # Touching spots keep 0.4 and more, the rim of a nucleus 0 to 0.3.
 _ROUNDNESS = 0.3
+# In a patch of 5 x 5: the middle 3 x 3, and the 8 neighbours of each of those.
+_PATCH_5 = np.arange(25).reshape(5, 5)
+_MIDDLE_9 = _PATCH_5[1:4, 1:4].ravel()
+_NEIGHBOURS_8 = np.array([np.delete(_PATCH_5[y - 1 : y + 2, x - 1 : x + 2], 4) for y in (1, 2, 3) for x in (1, 2, 3)])
 
 
 def _is_hot_pixel(
     image: np.ndarray, response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter
 ) -> np.ndarray:
     """Whether most of the response comes from one pixel."""
-    height, width = image.shape
-    hot_y, hot_x = ys, xs
-    for dy, dx in _AROUND:
-        near_y, near_x = _inside(ys + dy, height), _inside(xs + dx, width)
-        brighter = image[near_y, near_x] > image[hot_y, hot_x]
-        hot_y, hot_x = np.where(brighter, near_y, hot_y), np.where(brighter, near_x, hot_x)
-    around = np.zeros(len(ys))
-    for dy, dx in _AROUND:
-        around += image[_inside(hot_y + dy, height), _inside(hot_x + dx, width)]
-    excess = (image[hot_y, hot_x] - around / len(_AROUND)) * kernel.peak_weight
+    patch = _patches(image, ys, xs, 2, 1)
+    brightest = np.argmax(patch[:, _MIDDLE_9], axis=1)
+    rows = np.arange(len(ys))
+    around = patch[rows[:, None], _NEIGHBOURS_8[brightest]].mean(axis=1, dtype=np.float64)
+    excess = (patch[rows, _MIDDLE_9[brightest]] - around) * kernel.peak_weight
     # On the image's edge a pixel counts twice.
-    excess *= np.where((hot_y == 0) | (hot_y == height - 1), 2, 1) * np.where((hot_x == 0) | (hot_x == width - 1), 2, 1)
-    return excess > _HOT_SHARE * response[ys, xs]
+    for places, step, length in ((ys, brightest // 3, image.shape[0]), (xs, brightest % 3, image.shape[1])):
+        hot = places + step - 1
+        excess *= np.where((hot <= 0) | (hot >= length - 1), 2, 1)
+    return excess > kernel.hot_share * response[ys, xs]
 
 
 def _roundness(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter) -> np.ndarray:
     """Least over greatest curvature of the response (eigenvalues of its Hessian), float64 (N,): 1 round, 0 a ridge."""
-    height, width = response.shape
-    step = max(round(kernel.narrow_px), 1)
-
-    def at(dy: int, dx: int) -> np.ndarray:
-        return response[_inside(ys + dy * step, height), _inside(xs + dx * step, width)].astype(np.float64)
-
-    here = 2 * at(0, 0)
-    along_y, along_x = here - at(1, 0) - at(-1, 0), here - at(0, 1) - at(0, -1)
-    across = (at(1, 1) + at(-1, -1) - at(1, -1) - at(-1, 1)) / 4
+    patch = _patches(response, ys, xs, 1, max(round(kernel.narrow_px), 1)).astype(np.float64)
+    along_y, along_x = (2 * patch[:, 4] - patch[:, before] - patch[:, after] for before, after in ((1, 7), (3, 5)))
+    across = (patch[:, 0] + patch[:, 8] - patch[:, 2] - patch[:, 6]) / 4
     mean, spread = (along_y + along_x) / 2, np.hypot((along_y - along_x) / 2, across)
     return (mean - spread) / np.maximum(mean + spread, 1e-30)
 
 
-def _inside(places: np.ndarray, length: int) -> np.ndarray:
-    return np.minimum(np.maximum(places, 0), length - 1)
+def _patches(image: np.ndarray, ys: np.ndarray, xs: np.ndarray, reach: int, step: int) -> np.ndarray:
+    """Every ``step``-th pixel, ``reach`` of them to each side of each place, row by row, (N, (2 * reach + 1) ** 2)."""
+    axis = np.arange(-reach, reach + 1) * step
+    rows = np.minimum(np.maximum(ys[:, None] + axis, 0), image.shape[0] - 1)
+    columns = np.minimum(np.maximum(xs[:, None] + axis, 0), image.shape[1] - 1)
+    return image[rows[:, :, None], columns[:, None, :]].reshape(len(ys), len(axis) ** 2)
 
 
 def as_plane(image: np.ndarray) -> np.ndarray:

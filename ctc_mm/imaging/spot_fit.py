@@ -55,6 +55,7 @@ class Discs:
             Parameters, float64 (N, K).
         """
         now, damping, diagonal = start, np.full(len(start), 0.01), np.arange(start.shape[1])
+        low, high = self._limits((start.shape[1] - AMPLITUDE) // 3)
         values, slopes = model(now, self.dy, self.dx)
         misfit = (weights * (pixels - values) ** 2).sum(axis=1)
         for _ in range(steps):
@@ -62,7 +63,7 @@ class Discs:
             normal = weighted @ slopes.transpose(0, 2, 1)
             gradient = weighted @ (pixels - values)[..., None]
             normal[:, diagonal, diagonal] = normal[:, diagonal, diagonal] * (1 + damping[:, None]) + 1e-12
-            trial = self._within_limits(now + np.linalg.solve(normal, gradient)[..., 0])
+            trial = np.minimum(np.maximum(now + np.linalg.solve(normal, gradient)[..., 0], low), high)
             trial_values, trial_slopes = model(trial, self.dy, self.dx)
             trial_misfit = (weights * (pixels - trial_values) ** 2).sum(axis=1)
             worse = trial_misfit >= misfit
@@ -71,13 +72,12 @@ class Discs:
             damping *= np.where(worse, 10.0, 0.3)
         return now
 
-    def _within_limits(self, parameters: np.ndarray) -> np.ndarray:
-        np.clip(parameters[:, SIGMA], _NARROWEST * self.sigma_px, _WIDEST * self.sigma_px, out=parameters[:, SIGMA])
-        for amplitude in range(AMPLITUDE, parameters.shape[1], 3):
-            np.maximum(parameters[:, amplitude], 0, out=parameters[:, amplitude])
-            place = parameters[:, amplitude + 1 : amplitude + 3]
-            np.clip(place, -self.radius_px, self.radius_px, out=place)
-        return parameters
+    def _limits(self, gaussians: int) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest value of each parameter, float64 (K,) each."""
+        far = float(self.radius_px)
+        low = [-np.inf, _NARROWEST * self.sigma_px] + [0.0, -far, -far] * gaussians
+        high = [np.inf, _WIDEST * self.sigma_px] + [np.inf, far, far] * gaussians
+        return np.array(low), np.array(high)
 
 
 def disc_radius_px(sigma_px: float) -> int:

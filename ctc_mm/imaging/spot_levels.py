@@ -17,7 +17,7 @@ from ctc_mm.imaging.spot_filters import (
     SpotFilter,
     as_float32,
     as_plane,
-    blurred,
+    blur,
     is_point_like,
     local_maxima,
     spot_filter,
@@ -36,9 +36,11 @@ _FINEST_DIAMETER_PX, _SIZES = 2.83, 3
 # Blobs wider than this are no spots: where no diameter is given, and over the diameter that is.
 _WIDEST_PX, _WIDEST_PER_DIAMETER = 9.5, 2.5
 # Maxima under this signal-to-noise are never spots, and not kept.
-_LOWEST_SNR = 3.5
+_LOWEST_SNR = 4.0
 # The response's noise is measured on cells of this side.
 _CELL_PX = 32
+# Below it, the skewness makes no difference.
+_NO_SKEWNESS = 1e-3
 # Median absolute deviation of a Gaussian.
 _MEDIAN_DEVIATION = 0.6745
 
@@ -162,9 +164,10 @@ class SpotLevelsPass:
             peaks = np.concatenate([block.by_size[size].peaks for block in blocks])
             snr = peaks[:, 0] / (levels.noise_at(peaks[:, 1]) * kernel.norm)
             density = math.prod(self.size_wh) * kernel.peak_density
-            found, min_snr = _threshold(snr, density, noise.skewness * kernel.skewness)
+            skewness = noise.skewness * kernel.skewness
+            found, level = _threshold(_as_gaussian(snr, skewness), density)
             if best is None or found > best[0]:  # of sizes that find equally many the finest
-                best = found, replace(levels, min_snr=min_snr)
+                best = found, replace(levels, min_snr=_from_gaussian(level, skewness))
         return best[1]
 
 
@@ -199,10 +202,10 @@ class _Block(NamedTuple):
 
 
 def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
-    # Each filter's wide Gaussian is the next one's narrow one.
-    means = blurred(block, [kernel.narrow_px for kernel in filters] + [filters[-1].wide_px])
     by_size = []
-    for narrow, wide, kernel in zip(means[:-1], means[1:], filters, strict=True):
+    narrow, free = blur(block, filters[0].narrow_px), np.empty_like(block)
+    for kernel in filters:
+        wide = blur(block, kernel.wide_px, free)
         response = np.subtract(narrow, wide, out=narrow)
         deviation = middle(np.abs(cells_of(response, _CELL_PX))).astype(np.float64) / _MEDIAN_DEVIATION
         ys, xs = local_maxima(response, _LOWEST_SNR * float(middle(deviation)))
@@ -213,6 +216,7 @@ def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
         peaks = np.stack([response[ys, xs], wide[ys, xs]], axis=1)[keep].astype(np.float64)
         background = cells_of(wide, _CELL_PX).mean(axis=1, dtype=np.float64)
         by_size.append(_SizeStatistics(background, (deviation / kernel.norm) ** 2, peaks))
+        narrow, free = wide, narrow  # a filter's wide Gaussian is the next one's narrow one
     return _Block(measure_cells(block), by_size)
 
 
@@ -229,43 +233,45 @@ def _fit_colour(levels: SpotLevels, blocks: list[_SizeStatistics]) -> SpotLevels
     return replace(levels, noise_variance=colour * levels.noise_variance, noise_gain=colour * levels.noise_gain)
 
 
-def _threshold(snr: np.ndarray, density: float, skewness: float) -> tuple[int, float]:
-    """How many maxima are spots, and the signal-to-noise that all of them reach.
+def _threshold(peaks: np.ndarray, density: float) -> tuple[int, float]:
+    """How many maxima are spots, and the level that all of them reach.
 
     Args:
-        snr: of the field's maxima.
+        peaks: signal-to-noise of the field's maxima, where noise is Gaussian.
         density: ``peak_density`` times the field's pixels.
-        skewness: of the response's noise.
     """
-    level = np.sort(_as_gaussian(snr, skewness))[::-1]
-    expected = density * level * np.exp(-(level**2) / 2)
-    passing = np.flatnonzero(expected <= FALSE_SHARE * np.arange(1, len(level) + 1))
+    peaks = np.sort(peaks)[::-1]
+    expected = density * peaks * np.exp(-(peaks**2) / 2)
+    passing = np.flatnonzero(expected <= FALSE_SHARE * np.arange(1, len(peaks) + 1))
     if not len(passing) or expected[0] > FALSE_FIELD:
-        return 0, _from_gaussian(_level(FALSE_FIELD / density), skewness)
+        return 0, _level(FALSE_FIELD / density)
     found = int(passing[-1]) + 1
-    return found, _from_gaussian(_level(found * FALSE_SHARE / density), skewness)
+    return found, _level(found * FALSE_SHARE / density)
 
 
 def _level(chance: float) -> float:
     """The ``t`` with ``t * exp(-t**2 / 2) == chance``; at least ``_LOWEST_SNR``."""
     level = _LOWEST_SNR
-    for _ in range(20):
+    for _ in range(10):
         level = math.sqrt(max(2 * math.log(level / chance), _LOWEST_SNR**2))
     return level
 
 
 def _as_gaussian(snr: np.ndarray, skewness: float) -> np.ndarray:
     """Level that Gaussian noise exceeds as seldom as noise of this skewness exceeds ``snr`` (Poisson's deviance)."""
-    if skewness < 1e-3:
+    if skewness < _NO_SKEWNESS:
         return snr
     grown = 1 + skewness * np.maximum(snr, 0)
     return np.sqrt(2 * np.maximum(grown * np.log(grown) - (grown - 1), 0)) / skewness
 
 
 def _from_gaussian(level: float, skewness: float) -> float:
-    """The ``snr`` whose ``_as_gaussian`` is ``level``, by bisection."""
-    low, high = level, level * (1 + skewness * level)
-    for _ in range(40):
-        between = (low + high) / 2
-        low, high = (between, high) if _as_gaussian(np.array(between), skewness) < level else (low, between)
-    return high
+    """The ``snr`` whose ``_as_gaussian`` is ``level`` (Newton's method; the function is convex)."""
+    if skewness < _NO_SKEWNESS:
+        return level
+    snr = level * (1 + skewness * level)
+    for _ in range(10):
+        grown = 1 + skewness * snr
+        excess = (grown * math.log(grown) - (grown - 1)) / skewness**2 - level**2 / 2
+        snr -= excess * skewness / math.log(grown)
+    return snr

@@ -67,15 +67,17 @@ def fit_pixel_noise(blocks: list[NoiseCells]) -> PixelNoise:
 
 
 def cells_of(values: np.ndarray, side_px: int) -> np.ndarray:
-    """Pixels by cell, (cells, pixels), every second of each row and column (neighbours say nearly the same).
+    """Pixels by cell, (cells, pixels): of any four rows or columns the outer two, as neighbours say nearly the same.
 
-    What is left over beside the last whole cell is left out.
+    What is left over beside the last whole cell is left out; an image smaller than a cell is one cell, whole.
     """
     height, width = values.shape
-    side_y, side_x = min(side_px, height), min(side_px, width)
-    rows, columns = height // side_y, width // side_x
-    part = values[: rows * side_y, : columns * side_x].reshape(rows, side_y, columns, side_x)[:, ::2, :, ::2]
-    return part.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    if min(height, width) < side_px:
+        return values.reshape(1, -1)
+    rows, columns, fours = height // side_px, width // side_px, side_px // 4
+    part = values[: rows * side_px, : columns * side_px].reshape(rows, fours, 4, columns, fours, 4)
+    # The same pixels of a mirrored image.
+    return part[:, :, ::3, :, :, ::3].transpose(0, 3, 1, 2, 4, 5).reshape(rows * columns, -1)
 
 
 def middle(values: np.ndarray) -> np.ndarray:

@@ -32,8 +32,10 @@ from ctc_mm.imaging.spot_levels import SpotLevels, SpotLevelsPass, measure_spot_
 
 __all__ = ["SPOT_HALO_PX", "SpotLevels", "SpotLevelsPass", "find_spots", "measure_spot_levels"]
 
-# Pixels around a tile that its spots depend on.
-SPOT_HALO_PX = 128
+# Pixels around a tile that its spots depend on, at the largest diameter: the filter (24), its maxima and their
+# roundness (6), a neighbour whose light is taken away (26), that one's neighbours (26); and 14 more, as the last pixels
+# of a row are computed by other instructions. Regions have to start at multiples of 64 px.
+SPOT_HALO_PX = 96
 # Centres are multiples of this, so that adding a tile's origin is exact in float32 up to 131,072 px.
 _STEP_PX = 1 / 128
 # Elongation, in units of noise, from which a spot is tried as two.
