@@ -23,8 +23,10 @@ QUARTILE_SIGMAS = 0.6745
 
 # A cell is as bright as the slide's background and half of it, or it has no CD45 (where no valley says better) ...
 BACKGROUND_CONTRAST = 0.5
-# ... and it stands out of the noise of a pixel.
-NOISE_SIGMAS = 8.0
+# ... and it stands out of the noise of a pixel by so many standard deviations.
+NOISE_SIGMAS = 4.0
+# A ring is the median of a hundred pixels and more: its noise is an eighth of a pixel's. A valley lies above this one.
+VALLEY_NOISE_SIGMAS = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,12 @@ def cd45_threshold(intensities: np.ndarray, levels: CD45Levels) -> tuple[float, 
     Returns:
         The threshold in grey values, and where it comes from: ``valley`` or ``background``.
     """
-    floor = max(NOISE_SIGMAS * levels.noise, 1e-6)
-    usual = max(BACKGROUND_CONTRAST * levels.typical_background, floor)
+    floor = max(VALLEY_NOISE_SIGMAS * levels.noise, 1e-6)
+    usual = max(BACKGROUND_CONTRAST * levels.typical_background, NOISE_SIGMAS * levels.noise, 1e-6)
     # Below the noise all are alike.
-    logs = np.log(np.maximum(np.asarray(intensities, np.float64), floor / 4))
+    logs = np.log(np.maximum(np.asarray(intensities, np.float64), floor))
     valley = deepest_valley(logs)
-    if valley is None or math.exp(valley) < floor / 2:
+    if valley is None:
         return usual, "background"
     return math.exp(valley), "valley"
 

@@ -11,6 +11,7 @@ import numpy as np
 from ctc_mm.formats.report import Progress, no_progress
 from ctc_mm.imaging.field import Field
 from ctc_mm.imaging.nuclei import NUCLEUS_HALO_PX, NucleusLevels, NucleusLevelsPass, segment_nuclei
+from ctc_mm.imaging.spot_filters import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 from ctc_mm.imaging.spots import SpotLevelsPass
 from ctc_mm.imfish.cd45 import CD45LevelsPass
 from ctc_mm.imfish.settings import USUAL_UM_PER_PX, ImFISHSettings
@@ -54,15 +55,10 @@ def measure_thresholds(
         um_per_px: size of a pixel; None finds it from the nuclei.
         workers: threads.
         progress: wraps the tiles.
-
-    Raises:
-        ValueError: ``spot_diameter_um`` without the size of a pixel.
     """
     spot_px = None
-    if settings.spot_diameter_um is not None:
-        if um_per_px is None:
-            raise ValueError(f"{field.name}: `spot_diameter_um` needs `um_per_px`; give it, the image does not say")
-        spot_px = settings.spot_diameter_um / um_per_px
+    if settings.spot_diameter_um is not None and um_per_px is not None:
+        spot_px = min(max(settings.spot_diameter_um / um_per_px, MIN_DIAMETER_PX), MAX_DIAMETER_PX)
     passes = {"cep8": SpotLevelsPass(field.size_wh, field.dtype, spot_px)}
     if settings.method == "robust":
         passes["dapi"] = NucleusLevelsPass(field.size_wh, field.dtype)

@@ -39,7 +39,8 @@ class ImFISHSettings:
         max_edge_um: nuclei with a rim more blurred are out of focus.
         min_dapi: nuclei whose DAPI is below this part of the median nucleus of the field are debris.
         rim_um: a signal this far outside a nucleus still belongs to it.
-        spot_diameter_um: full width at half maximum of the signals; None leaves it to ``ctc_mm.imaging.spots``.
+        spot_diameter_um: full width at half maximum of a signal, where the size of a pixel is known, brought to what
+            ``ctc_mm.imaging.spots`` can look for; None, or a pixel of unknown size, leaves it to that module.
 
     Raises:
         ValueError: a mode or method that does not exist, a number out of its range.
@@ -61,7 +62,7 @@ class ImFISHSettings:
     max_edge_um: float = 0.8
     min_dapi: float = 0.2
     rim_um: float = 0.5
-    spot_diameter_um: float | None = None
+    spot_diameter_um: float | None = 0.75
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", MODES), ("method", METHODS)):

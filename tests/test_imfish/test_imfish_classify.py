@@ -225,6 +225,13 @@ def test_thresholds_of_another_field_or_other_settings_are_refused():
         classify_field(field_of([GOOD] * 3), thresholds=thresholds, mode="paper")
 
 
-def test_spot_diameter_needs_the_size_of_a_pixel():
-    with pytest.raises(ValueError, match="`spot_diameter_um` needs `um_per_px`"):
-        classify_nuclei(GOOD, GOOD, GOOD, settings=ImFISHSettings(spot_diameter_um=0.7))
+@pytest.mark.parametrize(("um_per_px", "expected"), [(0.25, 3.0), (1.0, 1.5), (0.05, 8.5)])
+def test_width_of_signals_follows_the_size_of_a_pixel(um_per_px, expected):
+    field = field_from_arrays(dict.fromkeys(NAMES, GOOD), um_per_px=um_per_px)
+    assert classify_field(field).thresholds.spots.diameter_px == expected
+
+
+def test_width_of_signals_can_be_left_to_the_image():
+    settings = ImFISHSettings(spot_diameter_um=None)
+    free = classify_field(field_of([GOOD] * 3), settings=settings).thresholds.spots.diameter_px
+    assert free == classify_field(field_from_arrays(dict.fromkeys(NAMES, GOOD))).thresholds.spots.diameter_px != 3.0

@@ -50,7 +50,7 @@ def test_cd45_of_one_kind_is_judged_by_the_background(intensities):
 
 
 def test_cd45_without_background_is_judged_by_the_noise():
-    assert cd45_threshold(np.zeros(0), CD45Levels((9, 9), ((0.0,),), 6.0)) == (48.0, "background")
+    assert cd45_threshold(np.zeros(0), CD45Levels((9, 9), ((0.0,),), 6.0)) == (24.0, "background")
 
 
 def test_cd45_of_two_kinds_is_split_in_the_valley():
