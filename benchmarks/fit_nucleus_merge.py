@@ -1,7 +1,7 @@
 """Fit the rule that puts the basins of a nucleus together (ctc_mm/imaging/nuclei_merge.py) to labelled images.
 
 Every pair of neighbouring basins of the training images is one example: one nucleus, if both lie for the most part in
-the same true nucleus. A logistic regression on seven measures gives the weights. How well they hold elsewhere is told by
+the same true nucleus. A logistic regression on six measures gives the weights. How well they hold elsewhere is told by
 leaving out each source of images in turn: BBBC039, and for DSB2018 each size of image (its microscopes differ in it).
 
 example: python benchmarks/fit_nucleus_merge.py --data ../shared/data
@@ -31,7 +31,7 @@ Examples = tuple[np.ndarray, np.ndarray]
 
 
 def examples_of(image: np.ndarray, truth: np.ndarray) -> Examples:
-    """Measures of every pair of neighbouring basins, float64 (P, 7), and whether both are one nucleus, bool (P,)."""
+    """Measures of every pair of neighbouring basins, float64 (P, 6), and whether both are one nucleus, bool (P,)."""
     pixels, basin, basins = find_crowded_basins(image, measure_nucleus_levels(image))
     owner = _owners(basin, truth.ravel()[pixels])
     regions = regions_of(basins)

@@ -54,7 +54,11 @@ def read_truth_images(data: Path, set_name: str) -> list[TruthImage]:
 
 
 def segment_skimage(image: np.ndarray) -> np.ndarray:
-    """Otsu on the smoothed image, then a watershed on the distance transform, by scikit-image: the method to beat."""
+    """Otsu on the smoothed image, then a watershed on the distance transform, by scikit-image: the method to beat.
+
+    Smoothing, least distance of peaks and least area are chosen so that it scores about what the README of the shared
+    data tells of this method (F1 0.908 and 0.745, count error 6 and 27 %).
+    """
     from scipy.ndimage import distance_transform_edt
     from skimage.feature import peak_local_max
     from skimage.filters import gaussian, threshold_otsu
@@ -62,12 +66,13 @@ def segment_skimage(image: np.ndarray) -> np.ndarray:
     from skimage.segmentation import watershed
 
     smooth = gaussian(image, 1, preserve_range=True)
-    mask = smooth > threshold_otsu(smooth)
-    distance = gaussian(distance_transform_edt(mask), 1)
-    peaks = peak_local_max(distance, min_distance=10, labels=label(mask), exclude_border=False)
+    components = label(smooth > threshold_otsu(smooth))
+    components[(np.bincount(components.ravel()) < IGNORE_UNDER_PX)[components]] = 0
+    distance = gaussian(distance_transform_edt(components > 0), 2)
+    peaks = peak_local_max(distance, min_distance=10, labels=components, exclude_border=False)
     markers = np.zeros(image.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    return watershed(-distance, markers, mask=mask)
+    return watershed(-distance, markers, mask=components > 0)
 
 
 METHODS: dict[str, Segment] = {

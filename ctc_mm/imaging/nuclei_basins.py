@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_EARLIER = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
-_LATER = ((0, 1), (1, -1), (1, 0), (1, 1))
+# Rows and columns are numbered 0, 1, 2, 0, ...; of the nine pixels around a place no two have the same pair of numbers.
+_PHASES = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,40 +37,57 @@ class Basins:
     borders: np.ndarray
 
 
-def find_basins(relief: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Give each pixel the number of the peak that steepest ascent among its 8 neighbours leads to.
+def steepest_ascent(relief: np.ndarray, origin_xy: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
+    """Rank every pixel by its relief, and find the highest rank around it.
 
-    Of equal pixels the earlier one, row by row, counts as higher, so a plateau has a peak too.
+    The rank's last digit (to base 9) tells where a pixel lies among its neighbours, so that the maximum of the ranks in
+    a 3 x 3 window also tells which pixel has it; and no two neighbours have the same rank, so a plateau has one peak.
 
     Args:
-        relief: uint16 (H, W), positive at the pixels, 0 at all neighbours that are none of them.
+        relief: uint16 (H, W), positive inside the foreground, 0 outside.
+        origin_xy: where the top left pixel lies in the field.
+
+    Returns:
+        Two float32 (H, W) of whole numbers: each pixel's rank, and the highest in its window; equal at a peak.
+    """
+    phase_y, phase_x = ((np.arange(n) + start) % 3 for n, start in zip(relief.shape, origin_xy[::-1], strict=True))
+    rank = relief * np.float32(_PHASES)
+    rank += (3 * phase_y[:, None]).astype(np.float32)
+    rank += phase_x.astype(np.float32)
+    return rank, cv2.dilate(rank, np.ones((3, 3), np.uint8))
+
+
+def find_basins(rank: np.ndarray, highest: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Give each pixel the number of the peak that steepest ascent among its 8 neighbours leads to.
+
+    Args:
+        rank: each pixel's, of ``steepest_ascent``, float32 (H, W).
+        highest: the highest rank around it, likewise.
         pixels: places in the flat image, rising, int64 (M,); whole connected components.
 
     Returns:
         int32 (M,): 1..N in the order of the peaks' places.
     """
-    # A frame of 0, so that every pixel has eight neighbours in the flat image.
-    flat = cv2.copyMakeBorder(relief, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0).ravel()
-    width = relief.shape[1]
-    framed = pixels + 2 * (pixels // width) + (width + 3)
-    target, best = framed.copy(), flat[framed]
-    for offsets, is_higher in ((_EARLIER, np.greater_equal), (_LATER, np.greater)):
-        for dy, dx in offsets:
-            neighbours = framed + (dy * (width + 2) + dx)
-            values = flat[neighbours]
-            higher = is_higher(values, best)
-            np.copyto(target, neighbours, where=higher)
-            np.copyto(best, values, where=higher)
-    own = np.arange(len(pixels), dtype=np.int32)
-    place = np.zeros(flat.size, np.int32)
-    place[framed] = own
+    own = rank.ravel()[pixels].astype(np.int32) % _PHASES
+    best = highest.ravel()[pixels].astype(np.int32) % _PHASES
+    target = pixels + _steps(rank.shape[1])[own * _PHASES + best]
+    place = np.empty(rank.size, np.int64)
+    numbers = np.arange(len(pixels))
+    place[pixels] = numbers
     pointer = place[target]
     while True:
         further = pointer[pointer]
         if np.array_equal(further, pointer):
             break
         pointer = further
-    return np.cumsum(pointer == own, dtype=np.int32)[pointer]
+    return np.cumsum(pointer == numbers, dtype=np.int32)[pointer]
+
+
+def _steps(width: int) -> np.ndarray:
+    """Way in the flat image from a pixel of one phase to its neighbour of another, int64 (81,)."""
+    own, best = np.divmod(np.arange(_PHASES**2), _PHASES)
+    rows, columns = ((there - here + 1) % 3 - 1 for here, there in ((own // 3, best // 3), (own % 3, best % 3)))
+    return rows * width + columns
 
 
 def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -> Basins:
@@ -83,9 +100,9 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
     """
     size = int(basin.max(initial=0)) + 1
     value = heights.ravel()[pixels].astype(np.float64)
-    y = pixels // heights.shape[1]
-    x = pixels - y * heights.shape[1]
-    # All sums are of integers under 2^53, so they are exact in any order of the pixels.
+    rows = pixels // heights.shape[1]
+    x, y = (pixels - rows * heights.shape[1]).astype(np.float64), rows.astype(np.float64)
+    # All sums are of whole numbers under 2^53, so they are exact in any order of the pixels.
     moments = np.stack([np.bincount(basin, term, size) for term in (x, y, x * x, y * y, x * y)], axis=1)
     height_max = np.zeros(size)
     np.maximum.at(height_max, basin, value)

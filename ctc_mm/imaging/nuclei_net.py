@@ -33,8 +33,6 @@ STEPS, ROUNDING = 1024, 0.37
 DARKEST, BRIGHTEST = -1, 8
 LINEAR_TOP = 2.0
 DIM_GAIN = 20.0
-# What stands in the maps where the network did not look: surely no nucleus.
-NOTHING_LOGIT = -100.0
 
 
 def segment(
@@ -67,8 +65,7 @@ def segment(
         raise TypeError(f"`levels` must be NetLevels, or hold them as `network`. Received: {type(levels).__name__}")
     if levels.contrast == 0:
         return np.zeros(image.shape, np.int32)
-    logits = run_network(image, levels, origin_xy, weights)
-    return label_nuclei(logits[0] > 0, expit(logits[1]))
+    return label_nuclei(*run_network(image, levels, origin_xy, weights))
 
 
 def halo_px(levels: NetLevels, largest_nucleus_px: int = 96) -> int:
@@ -78,11 +75,12 @@ def halo_px(levels: NetLevels, largest_nucleus_px: int = 96) -> int:
 
 def run_network(
     image: np.ndarray, levels: NetLevels, origin_xy: tuple[int, int] = (0, 0), weights: str | Path = WEIGHTS
-) -> np.ndarray:
-    """The network's maps as logits: nucleus and depth.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The network's two maps of a field or tile; arguments as of ``segment``.
 
     Returns:
-        float32 (2, H, W); ``NOTHING_LOGIT`` where the image does not hold a whole window.
+        Whether a pixel belongs to a nucleus, bool (H, W), and how deep it lies, float32 (H, W), above 0 and at most 1.
+        False and 0 where the image does not hold a whole window.
 
     Raises:
         ValueError: a tile that is not inside the field of ``levels``.
@@ -96,14 +94,15 @@ def run_network(
             f"the tile must lie inside the field of {field_width} x {field_height} px. "
             f"Received: {width} x {height} px at x {x0}, y {y0}"
         )
-    maps = np.full((2, height, width), NOTHING_LOGIT, np.float32)
+    nucleus, depth = np.zeros(image.shape, bool), np.zeros(image.shape, np.float32)
     network = _network(str(weights))
-    for core_xyxy, window in _windows(image, levels, origin_xy):
+    for core, window in _windows(image, levels, origin_xy):
         network.setInput(window[None])
-        logits = network.forward()[0, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
-        left, top, right, bottom = core_xyxy
-        maps[:, top:bottom, left:right] = logits[:, : bottom - top, : right - left]
-    return maps
+        logits = network.forward()[0, :, MARGIN_PX:, MARGIN_PX:]
+        rows, columns = nucleus[core].shape  # less than a core at the field's right and bottom border
+        nucleus[core] = logits[0, :rows, :columns] > 0
+        depth[core] = expit(logits[1, :rows, :columns])
+    return nucleus, depth
 
 
 def network_input(heights: np.ndarray) -> np.ndarray:
@@ -133,31 +132,29 @@ def _core_wh(size_wh: tuple[int, int]) -> tuple[int, int]:
 
 def _windows(
     image: np.ndarray, levels: NetLevels, origin_xy: tuple[int, int]
-) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
-    """Each core as a box of the tile, half-open, and the network's input of its window, (2, h, w).
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """The place of each core in the tile, and the network's input of the core's window, (2, h, w).
 
     Beyond the field's border the field is mirrored. Windows that the tile does not hold whole are left out.
     """
-    core_wh = _core_wh(levels.size_wh)
-    spans = [
+    columns_and_rows = [
         list(_spans(core, length, start, start + size))
-        for core, length, start, size in zip(core_wh, levels.size_wh, origin_xy, image.shape[::-1], strict=True)
+        for core, length, start, size in zip(
+            _core_wh(levels.size_wh), levels.size_wh, origin_xy, image.shape[::-1], strict=True
+        )
     ]
-    for y, rows in spans[1]:
-        for x, columns in spans[0]:
-            pixels = image[np.ix_(rows - origin_xy[1], columns - origin_xy[0])]
-            right, bottom = min(x + core_wh[0], levels.size_wh[0]), min(y + core_wh[1], levels.size_wh[1])
-            box = (x - origin_xy[0], y - origin_xy[1], right - origin_xy[0], bottom - origin_xy[1])
-            heights = (pixels.astype(np.float64) - levels.background) / levels.contrast
-            yield box, network_input(heights)
+    for core_rows, rows in columns_and_rows[1]:
+        for core_columns, columns in columns_and_rows[0]:
+            heights = (image[np.ix_(rows, columns)].astype(np.float64) - levels.background) / levels.contrast
+            yield (core_rows, core_columns), network_input(heights)
 
 
-def _spans(core: int, length: int, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Along one axis: where each core begins, and which pixels of the field its window sees, those of the tile only."""
+def _spans(core: int, length: int, start: int, stop: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Along one axis of a tile: where each core lies, and which of the tile's pixels its window sees."""
     for begin in range(0, length, core):
         seen = _mirrored(np.arange(begin - MARGIN_PX, begin + core + MARGIN_PX), length)
         if seen.min() >= start and seen.max() < stop:
-            yield begin, seen
+            yield slice(begin - start, min(begin + core, length) - start), seen - start
 
 
 def _mirrored(places: np.ndarray, length: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ctc_mm.imaging.nuclei_basins import Basins, find_basins, measure_basins
+from ctc_mm.imaging.nuclei_basins import Basins, find_basins, measure_basins, steepest_ascent
 from ctc_mm.imaging.nuclei_merge import merge_basins
 from ctc_mm.imaging.nucleus_levels import CELL_PX, NucleusLevels
 
@@ -50,11 +50,11 @@ def segment_robust(
     """
     heights, mask = _foreground(image, levels, origin_xy)
     pixels = np.flatnonzero(mask.view(bool))
-    region, crowded, relief = _components(heights, mask, pixels)
+    region, crowded, ascent = _components(heights, mask, pixels, origin_xy)
     unsettled = _unsettled(region, pixels, image.shape, levels.size_wh, origin_xy)
     inside = pixels[crowded]
     if inside.size:
-        basin = find_basins(relief, inside)
+        basin = find_basins(*ascent, inside)
         owner = merge_basins(measure_basins(basin, inside, heights))[basin]
         region[crowded] = owner + region.max()
     _cut_outlines(region, heights.ravel()[pixels])
@@ -73,9 +73,9 @@ def find_crowded_basins(image: np.ndarray, levels: NucleusLevels) -> tuple[np.nd
     """
     heights, mask = _foreground(image, levels, (0, 0))
     pixels = np.flatnonzero(mask.view(bool))
-    _, crowded, relief = _components(heights, mask, pixels)
+    _, crowded, ascent = _components(heights, mask, pixels, (0, 0))
     inside = pixels[crowded]
-    basin = find_basins(relief, inside)
+    basin = find_basins(*ascent, inside)
     return inside, basin, measure_basins(basin, inside, heights)
 
 
@@ -131,15 +131,17 @@ def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.nda
     return before, np.minimum(before + 1, cells - 1), place - before
 
 
-def _components(heights: np.ndarray, mask: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each foreground pixel's component, int32 (M,); whether that has several peaks, bool (M,); the relief (H, W)."""
+def _components(
+    heights: np.ndarray, mask: np.ndarray, pixels: np.ndarray, origin_xy: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Each foreground pixel's component, int32 (M,); whether that has several peaks, bool (M,); ranks of the relief."""
     count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     flat = labels.ravel()
-    relief = _relief(heights, mask)
-    peaks = (relief == cv2.dilate(relief, np.ones((3, 3), np.uint8))).view(np.uint8) & mask
-    n_peaks = np.bincount(flat[np.flatnonzero(peaks.view(bool))], minlength=count)
+    rank, highest = steepest_ascent(_relief(heights, mask), origin_xy)
+    peaks = np.flatnonzero((rank == highest) & mask.view(bool))
+    n_peaks = np.bincount(flat[peaks], minlength=count)
     region = flat[pixels]
-    return region, (n_peaks > 1)[region], relief
+    return region, (n_peaks > 1)[region], (rank, highest)
 
 
 def _relief(heights: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -183,9 +185,10 @@ def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
     """
     value = height.astype(np.float64)
     total = np.bincount(region, value)
-    own = (np.bincount(region, value * value) / np.maximum(total, 1))[region]
-    has_edge = np.bincount(region[value < EDGE_PART * own], minlength=len(total)) > 0
-    region[(value <= OUTLINE_PART * own) | ~has_edge[region]] = 0
+    own = (np.bincount(region, value * value) / np.maximum(total, 1)).astype(np.float32)[region]
+    part = height / own
+    has_edge = np.bincount(region[part < EDGE_PART], minlength=len(total)) > 0
+    region[(part <= OUTLINE_PART) | ~has_edge[region]] = 0
 
 
 def _number_by_first_pixel(region: np.ndarray, pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
