@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/nuclei_net", help="checkpoints and scores")
     parser.add_argument("--microscopes", action="store_true", help="hold out kinds of fields too")
     parser.add_argument("--rounds", nargs="+", metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--steps", type=int, default=6000, metavar="N", help="batches a round (default: 6000)")
+    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="batches a round (default: 3000)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default: 0)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch's threads (default: 1)")
     parser.add_argument("--out", type=Path, metavar="FILE.onnx", help="where the final network goes")

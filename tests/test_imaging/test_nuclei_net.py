@@ -116,13 +116,15 @@ def field(monkeypatch):
 
 def test_tile_sees_what_the_field_sees(field):
     image, levels = field
-    whole = nuclei_net.run_network(image, levels)
-    assert whole.min() > nuclei_net.NOTHING_LOGIT
+    nucleus, depth = nuclei_net.run_network(image, levels)
+    assert depth.min() > 0
     left, top = 192, 128
-    tile = nuclei_net.run_network(image[top:, left:], levels, (left, top))
-    seen = tile[0] > nuclei_net.NOTHING_LOGIT
+    of_tile = nuclei_net.run_network(image[top:, left:], levels, (left, top))
+    seen = of_tile[1] > 0
     assert 0.3 < seen.mean() < 1
-    np.testing.assert_array_equal(tile[:, seen], whole[:, top:, left:][:, seen])
+    for found, expected in zip(of_tile, (nucleus, depth), strict=True):
+        np.testing.assert_array_equal(found[seen], expected[top:, left:][seen])
+    assert not of_tile[0][~seen].any()
 
 
 @pytest.mark.parametrize("tile_px", [128, 256])
