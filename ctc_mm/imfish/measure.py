@@ -10,20 +10,16 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from ctc_mm.imfish.nucleus_shape import cytoplasm_ring, edge_blur_px, median, smoothed, solidity
 from ctc_mm.imfish.thresholds import ImFISHThresholds
 
-# Kernel of the smoothing before the rim's gradient is taken: exact in float32 for integer pixels.
-_BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
-# Variance of that smoothing in pixels, which is taken off the blur measured.
-_BINOMIAL_VARIANCE = 1.0
-_RIM_PX = 2
-# Pixels this many times as bright as the median of their nucleus are counted.
-BRIGHT_FACTOR = 1.5
 _SPOT_WEIGHTS = np.outer((1, 2, 1), (1, 2, 1)) / 16
+# Pixels this many times as bright as the median of their nucleus are counted: where two nuclei lie over one another,
+# both shine.
+BRIGHT_FACTOR = 1.5
 # Pixels around a nucleus that its numbers depend on, beside the ring.
 _MARGIN_PX = 6
 
@@ -189,46 +185,45 @@ def _measure_one(
     group: int,
     thresholds: ImFISHThresholds,
 ) -> Measurement:
-    settings = thresholds.settings
-    x0, y0 = piece.origin_xy
     margin = margin_px(thresholds)
-    rows, columns = (
+    around = tuple(
         slice(max(side.start - margin, 0), min(side.stop + margin, length))
         for side, length in zip(window, piece.labels.shape, strict=True)
     )
-    labels = piece.labels[rows, columns]
-    mask = (labels == label).astype(np.uint8)
-    others = ((labels > 0) & (labels != label)).astype(np.uint8)
-    gap, width = thresholds.px(settings.ring_gap_um), thresholds.px(settings.ring_width_um, least=2)
-    ring = _ring(mask, others, gap, width)
+    labels = piece.labels[around]
+    mask = labels == label
+    others = (labels > 0) & ~mask
+    settings = thresholds.settings
+    ring = cytoplasm_ring(
+        mask, others, thresholds.px(settings.ring_gap_um), thresholds.px(settings.ring_width_um, least=2)
+    )
+    dapi = np.ascontiguousarray(piece.dapi[around], np.float32)
+    smooth = smoothed(dapi)
+    level = median(dapi[mask])
+    contrast = level - (median(dapi[ring]) if ring.any() else 0.0)
+    has_ring = piece.cd45 is not None and bool(ring.any())
+    cep8 = median(piece.cep8[around][mask])
+    spots = piece.spots[spot_rows].tolist()
+    x0, y0 = piece.origin_xy
     ys, xs = np.nonzero(mask)
-    ys, xs = ys + (rows.start + y0), xs + (columns.start + x0)
+    ys, xs = ys + (around[0].start + y0), xs + (around[1].start + x0)
     box = (window[1].start + x0, window[0].start + y0, window[1].stop + x0, window[0].stop + y0)
-    area = len(ys)
-    inside = mask.astype(bool)
-    dapi = np.ascontiguousarray(piece.dapi[rows, columns], np.float32)
-    contrast = float(np.median(dapi[inside])) - (float(np.median(dapi[ring])) if ring.any() else 0.0)
-    cd45 = None
-    if piece.cd45 is not None and ring.any():
-        cd45 = float(np.median(piece.cd45[rows, columns][ring]))
-    spots = piece.spots[spot_rows]
-    cep8 = float(np.median(piece.cep8[rows, columns][inside]))
     return Measurement(
         first_yx=(int(ys[0]), int(xs[0])),
         box_xyxy=box,
-        centroid_yx=(int(ys.sum()) / area, int(xs.sum()) / area),
-        area_px=area,
-        solidity=_solidity(mask, area),
-        bright_share=_bright_share(dapi, inside, contrast),
-        edge_px=_edge_px(dapi, mask, others, contrast),
+        centroid_yx=(int(ys.sum()) / len(ys), int(xs.sum()) / len(xs)),
+        area_px=len(ys),
+        solidity=solidity(mask),
+        bright_share=float(np.count_nonzero(smooth[mask] > level + (BRIGHT_FACTOR - 1) * contrast) / len(ys)),
+        edge_px=edge_blur_px(smooth, mask, others, contrast),
         group=group,
         on_border=box[0] == 0 or box[1] == 0 or box[2] == piece.field_wh[0] or box[3] == piece.field_wh[1],
         dapi=contrast,
-        cd45_ring=cd45,
+        cd45_ring=median(piece.cd45[around][ring]) if has_ring else None,
         cep8=cep8,
-        spots_yx=tuple((float(y) + y0, float(x) + x0) for y, x in spots[:, :2]),
-        spots_snr=tuple(float(snr) for snr in spots[:, 2]),
-        spots_height=tuple(_height(piece.cep8, y, x) - cep8 for y, x in spots[:, :2].tolist()),
+        spots_yx=tuple((y + y0, x + x0) for y, x, _ in spots),
+        spots_snr=tuple(snr for *_, snr in spots),
+        spots_height=tuple(_height(piece.cep8, y, x) - cep8 for y, x, _ in spots),
     )
 
 
@@ -238,62 +233,3 @@ def _height(plane: np.ndarray, y: float, x: float) -> float:
     rows = np.clip((row - 1, row, row + 1), 0, plane.shape[0] - 1)
     columns = np.clip((column - 1, column, column + 1), 0, plane.shape[1] - 1)
     return float((plane[np.ix_(rows, columns)].astype(np.float64) * _SPOT_WEIGHTS).sum())
-
-
-def _ring(mask: np.ndarray, others: np.ndarray, gap_px: int, width_px: int) -> np.ndarray:
-    """Pixels of the cytoplasm, bool: around the nucleus, where no other nucleus is as near.
-
-    Where neighbours leave nothing free, all of the ring that is no nucleus.
-    """
-    wide = _dilated(mask, gap_px + width_px) & ~_dilated(mask, gap_px) & ~others
-    free = wide & ~_dilated(others, gap_px + width_px)
-    return (free if free.any() else wide).astype(bool)
-
-
-def _dilated(mask: np.ndarray, reach_px: int) -> np.ndarray:
-    if reach_px < 1:
-        return mask
-    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1)))
-
-
-def _solidity(mask: np.ndarray, area: int) -> float:
-    """Area over that of the convex hull, both in pixels; 1 for a convex nucleus."""
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.convexHull(np.concatenate(contours))
-    sides = np.abs(np.diff(hull[:, 0], axis=0, append=hull[:1, 0]))
-    on_outline = int(np.gcd(sides[:, 0], sides[:, 1]).sum())
-    # Pick's theorem: pixels whose middle lies in the hull, which runs through the middles of pixels.
-    pixels = cv2.contourArea(hull) + on_outline / 2 + 1
-    return min(area / pixels, 1.0)
-
-
-def _bright_share(dapi: np.ndarray, inside: np.ndarray, contrast: float) -> float:
-    """Share of the nucleus' pixels that are much brighter than most: where two nuclei lie over one another, both shine.
-
-    Args:
-        dapi: (h, w) float32 around the nucleus.
-        inside: (h, w) bool, the nucleus.
-        contrast: median of the nucleus above its surroundings.
-    """
-    smooth = cv2.sepFilter2D(dapi, cv2.CV_32F, _BINOMIAL, _BINOMIAL, borderType=cv2.BORDER_REFLECT_101)
-    limit = float(np.median(dapi[inside])) + (BRIGHT_FACTOR - 1) * contrast
-    return float(np.count_nonzero(smooth[inside] > limit)) / max(int(inside.sum()), 1)
-
-
-def _edge_px(dapi: np.ndarray, mask: np.ndarray, others: np.ndarray, contrast: float) -> float | None:
-    """Blur of the rim, from the steepest quarter of it: a step blurred by sigma rises by its height / 2.5066 sigma."""
-    if contrast <= 0:
-        return None
-    smooth = cv2.sepFilter2D(dapi, cv2.CV_32F, _BINOMIAL, _BINOMIAL, borderType=cv2.BORDER_REFLECT_101)
-    slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
-    slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM_PX + 1, 2 * _RIM_PX + 1))
-    rim = (cv2.dilate(mask, kernel) & ~cv2.erode(mask, kernel) & ~cv2.dilate(others, kernel)).astype(bool)
-    if not rim.any():
-        return None
-    slopes = np.hypot(slope_x[rim], slope_y[rim])
-    steepest = float(np.partition(slopes, 3 * len(slopes) // 4)[3 * len(slopes) // 4])
-    if steepest <= 0:
-        return None
-    sigma = contrast / (2.5066 * steepest)
-    return float(np.sqrt(max(sigma**2 - _BINOMIAL_VARIANCE, 0.0)))
