@@ -14,12 +14,16 @@ import cv2
 import numpy as np
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+# Median absolute deviation of a Gaussian.
+MEDIAN_DEVIATION = 0.6745
 # Limits of `diameter_px`: below, a spot is a pixel; above, it does not fit into a tile's halo.
 MIN_DIAMETER_PX, MAX_DIAMETER_PX = 1.5, 8.5
 # Narrow Gaussian over the spot's sigma, and wide over narrow: near the best signal-to-noise for a spot in white noise,
 # and little disturbed by neighbours and by slow background.
 _NARROW_PER_SPOT, WIDE_PER_NARROW = 1.25, 1.47
 _RADIUS_PER_SIGMA = 3.5
+# Radii of the ring around a spot that shows how restless its surroundings are, over the spot's sigma.
+_RING = (4.0, 10.0)
 # The sharpest spot that is no hot pixel: sigma (cameras are matched to coarser ones), or over that looked for.
 _SHARPEST_PX, _SHARPEST_PER_SPOT = 0.7, 0.8
 
@@ -136,6 +140,23 @@ def local_maxima(response: np.ndarray, limit: float) -> tuple[np.ndarray, np.nda
         # Of equal neighbours the earlier one wins.
         places = places[(here > values[places - step]) & (here >= values[places + step])]
     return places // stride - 1, places % stride - 1
+
+
+def unrest_around(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter) -> np.ndarray:
+    """Median of the response's amount in a ring around each place, as a radar judges clutter; float64 (N,).
+
+    Rohling 1983, IEEE Trans Aerosp Electron Syst 19:608 (ordered-statistic constant false alarm rate).
+    """
+    step = max(round(kernel.narrow_px), 1)
+    inner, outer = (radius * kernel.narrow_px / _NARROW_PER_SPOT for radius in _RING)
+    axis = np.arange(-int(outer // step), int(outer // step) + 1) * step
+    square = axis[:, None] ** 2 + axis**2
+    rows, columns = (axis[places] for places in np.nonzero((square >= inner**2) & (square <= outer**2)))
+    rows = np.minimum(np.maximum(ys[:, None] + rows, 0), response.shape[0] - 1)
+    columns = np.minimum(np.maximum(xs[:, None] + columns, 0), response.shape[1] - 1)
+    ring = np.abs(response[rows, columns])
+    middle = ring.shape[1] // 2
+    return np.partition(ring, middle, axis=1)[:, middle].astype(np.float64)
 
 
 def is_point_like(

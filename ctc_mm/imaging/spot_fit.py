@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 
 # Radius of a fit's disc over the sigma of the spots looked for.
 _RADIUS_PER_SIGMA = 3.5
-# Limits of a fitted sigma over that of the spots looked for.
-_NARROWEST, _WIDEST = 0.3, 4.0
+# Limits of a fitted sigma: pixels, and over that of the spots looked for.
+_NARROWEST_PX, _WIDEST = 0.3, 4.0
 # Steps of Levenberg and Marquardt (Press et al., Numerical Recipes, section 15.5), which start near the goal.
 _STEPS_FIRST, _STEPS_CLEANED, _STEPS_PAIR = 2, 2, 8
 # Where parameters stand: background, sigma, then amplitude, y, x of each Gaussian.
@@ -75,7 +75,7 @@ class Discs:
     def _limits(self, gaussians: int) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest value of each parameter, float64 (K,) each."""
         far = float(self.radius_px)
-        low = [-np.inf, _NARROWEST * self.sigma_px] + [0.0, -far, -far] * gaussians
+        low = [-np.inf, _NARROWEST_PX] + [0.0, -far, -far] * gaussians
         high = [np.inf, _WIDEST * self.sigma_px] + [np.inf, far, far] * gaussians
         return np.array(low), np.array(high)
 

@@ -12,6 +12,7 @@ import numpy as np
 from ctc_mm.imaging.spot_filters import (
     FWHM_PER_SIGMA,
     MAX_DIAMETER_PX,
+    MEDIAN_DEVIATION,
     MIN_DIAMETER_PX,
     WIDE_PER_NARROW,
     SpotFilter,
@@ -38,11 +39,9 @@ _WIDEST_PX, _WIDEST_PER_DIAMETER = 9.5, 2.5
 # Maxima under this signal-to-noise are never spots, and not kept.
 _LOWEST_SNR = 4.0
 # The response's noise is measured on cells of this side.
-_CELL_PX = 32
+_CELL_PX = 16
 # Below it, the skewness makes no difference.
 _NO_SKEWNESS = 1e-3
-# Median absolute deviation of a Gaussian.
-_MEDIAN_DEVIATION = 0.6745
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
     for kernel in filters:
         wide = blur(block, kernel.wide_px, free)
         response = np.subtract(narrow, wide, out=narrow)
-        deviation = middle(np.abs(cells_of(response, _CELL_PX))).astype(np.float64) / _MEDIAN_DEVIATION
+        deviation = middle(np.abs(cells_of(response, _CELL_PX))).astype(np.float64) / MEDIAN_DEVIATION
         ys, xs = local_maxima(response, _LOWEST_SNR * float(middle(deviation)))
         # A slope that ends at the block's edge looks like a ridge to the filter, which mirrors it.
         keep = _to_edge(ys, xs, block.shape) >= 1.5 * kernel.narrow_px

@@ -8,12 +8,14 @@ import numpy as np
 
 from ctc_mm.imaging.spot_filters import (
     FWHM_PER_SIGMA,
+    MEDIAN_DEVIATION,
     SpotFilter,
     as_float32,
     as_plane,
     is_point_like,
     local_maxima,
     spot_filter,
+    unrest_around,
 )
 from ctc_mm.imaging.spot_fit import (
     AMPLITUDE,
@@ -48,6 +50,12 @@ _PAIR_APART = 1.5
 _PAIR_SHARE = 0.25
 # ... and they are not too wide nor too far from the filter's maximum, over the sigma looked for.
 _PAIR_WIDEST, _PAIR_FARTHEST = 2.2, 4.0
+# Sharper than any lens makes a spot, sigma in pixels.
+_SHARP_PX = 0.5
+# How much more than the field's noise the surroundings of a spot may show by chance.
+_USUAL_UNREST = 1.5
+# Share of the filter's response that the Gaussian has to explain.
+_EXPLAINED = 0.5
 # Farthest that a spot may lie from the filter's maximum, over the sigma looked for.
 _FARTHEST = 1.5
 # Amplitude over a pixel's noise from which a fitted width can be relied on.
@@ -94,7 +102,8 @@ def find_spots(
     split = _are_two(two, gain, levels)
     keep = np.ones(len(ys), bool)
     keep[tried[split]] = False
-    keep &= _is_spot(single, noise, ys, xs, plane.shape, levels)
+    explained = single[:, AMPLITUDE] * kernel.gain(single[:, SIGMA]) / (noise * kernel.norm)
+    keep &= _is_spot(single, noise, ys, xs, plane.shape, levels) & (explained >= _EXPLAINED * snr)
     found = [np.stack([ys + single[:, Y], xs + single[:, X], snr], axis=1)[keep]]
     at, two = tried[split], two[split]
     for amplitude, y, x in ((AMPLITUDE, Y, X), (AMPLITUDE_2, Y_2, X_2)):
@@ -117,7 +126,7 @@ def _are_two(two: np.ndarray, gain: np.ndarray, levels: SpotLevels) -> np.ndarra
 def _is_spot(
     single: np.ndarray, noise: np.ndarray, ys: np.ndarray, xs: np.ndarray, shape: tuple[int, int], levels: SpotLevels
 ) -> np.ndarray:
-    """Whether a Gaussian is a spot: where the filter saw it, and not too wide, where that is clear; bool (N,).
+    """Whether a Gaussian is a spot: where the filter saw it, neither too wide nor too sharp, where clear; bool (N,).
 
     Edges and slopes draw the Gaussian away to where they are highest.
     """
@@ -125,7 +134,8 @@ def _is_spot(
     inside = (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)
     near = np.hypot(single[:, Y], single[:, X]) <= _FARTHEST * levels.sigma_px
     wide = single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px
-    return inside & near & ~(wide & (single[:, AMPLITUDE] > _CLEAR * noise))
+    unfit = (wide | (single[:, SIGMA] < _SHARP_PX)) & (single[:, AMPLITUDE] > _CLEAR * noise)
+    return inside & near & ~unfit
 
 
 def _candidates(
@@ -138,6 +148,8 @@ def _candidates(
     noise = levels.noise_at(background[ys, xs])
     (x0, y0), (width, height) = origin_xy, levels.size_wh
     noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
+    unrest = unrest_around(response, ys, xs, kernel) / (MEDIAN_DEVIATION * kernel.norm)
+    noise = np.maximum(noise, unrest / _USUAL_UNREST)
     snr = response[ys, xs] / (noise * kernel.norm)
     keep = (snr >= levels.min_snr) & is_point_like(values, response, ys, xs, kernel)
     return ys[keep], xs[keep], snr[keep], noise[keep]
