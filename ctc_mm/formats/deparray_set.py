@@ -14,7 +14,7 @@ from ctc_mm.formats.cell_set import COLUMNS, UNLABELLED, CellRow, CellSetWriter,
 from ctc_mm.formats.deparray import ExportCell, compile_pattern, default_channels, find_cells, match_entries, same_name
 from ctc_mm.formats.deparray_table import CellEntries, CellEntry, read_cell_entries
 from ctc_mm.formats.labels import LabelRules
-from ctc_mm.formats.paths import IMAGE_SUFFIXES, require_folder
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, all_files_under, require_folder
 from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progress
 from ctc_mm.imaging.io import read_image
 from ctc_mm.structures import IGNORE_LABEL
@@ -244,11 +244,9 @@ def _note_table(table: Path, entries: CellEntries, report: ConversionReport) -> 
 
 def _note_other_files(in_dir: Path, table: str | Path | None, report: ConversionReport) -> None:
     own = Path(table).resolve() if table is not None else None
-    for path in sorted(path for path in in_dir.rglob("*") if path.suffix.lower() not in IMAGE_SUFFIXES):
-        relative = path.relative_to(in_dir)
-        is_hidden = any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and not is_hidden and path.resolve() != own:
-            report.skip(NO_IMAGE_FILE, relative.as_posix())
+    for path in all_files_under(in_dir):
+        if path.suffix.lower() not in IMAGE_SUFFIXES and path.resolve() != own:
+            report.skip(NO_IMAGE_FILE, path.relative_to(in_dir).as_posix())
 
 
 def _note_missing_channels(labelled: list[_Labelled], options: DEPArrayOptions, report: ConversionReport) -> None:

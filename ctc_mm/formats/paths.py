@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ctc_mm.errors import AnnotationError
@@ -58,10 +59,26 @@ def require_folder(folder: Path) -> None:
 def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the files under ``folder`` with one of ``suffixes`` (any case), sorted, hidden ones left out.
 
+    Links to folders are followed, but not in circles. A link to nothing is listed, so that whoever reads it tells.
+
     Raises:
-        AnnotationError: ``folder`` is not a folder.
+        AnnotationError: ``folder`` is not a folder, or a folder below cannot be read.
     """
+    return [path for path in all_files_under(folder) if path.suffix.lower() in suffixes]
+
+
+def all_files_under(folder: Path) -> list[Path]:
+    """List all files under ``folder`` as :func:`files_under` does; the same errors."""
     require_folder(folder)
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
-    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
+    found: list[Path] = []
+    for where, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        real = Path(where).resolve()
+        above = {real, *real.parents}
+        folders[:] = [name for name in folders if name[0] != "." and Path(where, name).resolve() not in above]
+        found += [Path(where, name) for name in names if name[0] != "."]
+    found = [path for path in found if path.is_file() or not path.exists()]  # pipes are none
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise AnnotationError(f"{error.filename}: folder cannot be read ({error.strerror}); check its permissions")

@@ -20,10 +20,13 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from ctc_mm.errors import ImageReadError
+from ctc_mm.imaging.field import supported_dtype, to_supported
+from ctc_mm.imaging.orientation import ORIENTATION_TAG, keeps_axes, orient, tiff_orientation
 from ctc_mm.imaging.tiff_metadata import declares_entities
+from ctc_mm.imaging.tiff_segments import describe_missing_pixels, describe_no_pixels
 
-_EXIF_ORIENTATION = 0x0112
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_UNKNOWN_KIND = "not an image file of a known kind; save it as PNG, JPEG or TIFF"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What Pillow, libpng, tifffile and zarr raise on damaged data, found by cutting files and flipping their bits; anything
 # else is a bug and passes through.
@@ -66,9 +69,11 @@ def read_image(path: str | Path) -> np.ndarray:
     except _UnsupportedImage as error:
         raise ImageReadError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageReadError(f"{path}: not an image file of a known kind; save it as PNG, JPEG or TIFF") from error
+        raise ImageReadError(f"{path}: {_UNKNOWN_KIND}") from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(f"{path}: {error}; save so large an image as TIFF, or cut it into fields") from error
+    except MemoryError as error:
+        raise ImageReadError(f"{path}: too large to be read whole ({error}); cut it into fields") from error
     except DECODING_ERRORS as error:
         raise ImageReadError(f"{path}: damaged or truncated image ({error}); copy or export it again") from error
     if image.size == 0:
@@ -88,16 +93,14 @@ def image_size_wh(path: str | Path) -> tuple[int, int]:
         ImageReadError: the file is missing, empty or not an image with a readable header.
     """
     path = Path(path)
-    if not path.is_file():
-        _read_bytes(path)  # raises with the reason
+    read_size_wh = _tiff_size_wh if is_tiff(path) else _pillow_size_wh
     try:
-        with path.open("rb") as file:
-            is_tiff = file.read(4) in TIFF_SIGNATURES
-        return _tiff_size_wh(path) if is_tiff else _pillow_size_wh(path)
+        return read_size_wh(path)
     except _UnsupportedImage as error:
         raise ImageReadError(f"{path}: {error}") from error
-    except (UnidentifiedImageError, *DECODING_ERRORS) as error:
-        _read_bytes(path)
+    except UnidentifiedImageError as error:
+        raise ImageReadError(f"{path}: {_UNKNOWN_KIND}") from error
+    except DECODING_ERRORS as error:
         raise ImageReadError(f"{path}: no image header that can be read ({error}); export it again") from error
 
 
@@ -105,9 +108,19 @@ class _UnsupportedImage(Exception):
     """A readable file whose content is not one grey or RGB image of a supported pixel type."""
 
 
-def _read_bytes(path: Path) -> bytes:
+def is_tiff(path: Path) -> bool:
+    """Say by a file's first bytes whether it is a TIFF.
+
+    Raises:
+        ImageReadError: the file is missing, empty or cannot be read.
+    """
+    return _read_bytes(path, 4) in TIFF_SIGNATURES
+
+
+def _read_bytes(path: Path, most: int = -1) -> bytes:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most)
     except FileNotFoundError as error:
         raise ImageReadError(f"{path}: no such image file; check the path") from error
     except IsADirectoryError as error:
@@ -162,18 +175,18 @@ def _read_deep_png(data: bytes) -> np.ndarray:
 def _read_tiff(data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _single_page(file)
+        missing = describe_missing_pixels(file.series[0].levels[0])
+        if missing:
+            raise _UnsupportedImage(missing)
         image = file.series[0].asarray()
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             # Colour maps hold 16 bits a colour; 8 of them are what the pixels of such files were made from.
             image = (page.colormap[:, image] >> 8).astype(np.uint8).transpose(1, 2, 0)
         elif page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
             image = np.moveaxis(image, 0, -1)
-        if image.dtype == bool:
-            image = image.astype(np.uint8) * np.uint8(255)
-        if image.dtype.kind == "f":
-            image = image.astype(np.float32)
-        if image.dtype.name not in ("uint8", "uint16", "float32"):
+        if supported_dtype(image.dtype) is None:
             raise _UnsupportedImage(f"{image.dtype.name} pixels are not supported; save it as uint8, uint16 or float32")
+        image = to_supported(image)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
             image = np.iinfo(image.dtype).max - image
         return orient(_drop_alpha(image), tiff_orientation(page))
@@ -183,6 +196,9 @@ def _single_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     """The only page of a TIFF (levels of a pyramid aside), or a refusal that names what the file holds."""
     if declares_entities(file.pages.first.description):
         raise _UnsupportedImage("its XML declares entities, which can be used to harm; export it again")
+    no_pixels = describe_no_pixels(file.pages.first)
+    if no_pixels:
+        raise _UnsupportedImage(no_pixels)
     series = file.series
     page = series[0].keyframe
     if not can_decompress(page):
@@ -199,7 +215,9 @@ def _single_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
         )
     names = tifffile.PHOTOMETRIC
     if page.photometric not in (names.MINISBLACK, names.MINISWHITE, names.RGB, names.YCBCR, names.PALETTE):
-        raise _UnsupportedImage(f"TIFF colour model {page.photometric!r} is not supported; save it as grey or RGB")
+        raise _UnsupportedImage(
+            f"colour model {name_of_code(page.photometric)} is not supported; save it as grey or RGB"
+        )
     if page.imagedepth > 1 or page.samplesperpixel > 4:
         raise _UnsupportedImage(f"TIFF of shape {series[0].shape} (axes {series[0].axes}) is no grey or RGB image")
     return page
@@ -213,7 +231,7 @@ def _refuse_animation(picture: Image.Image) -> None:
 
 
 def _orientation_of(exif: Image.Exif) -> int:
-    return exif.get(_EXIF_ORIENTATION, 1)
+    return exif.get(ORIENTATION_TAG, 1)
 
 
 def _header_orientation(stream: BinaryIO) -> int:
@@ -246,12 +264,6 @@ def name_of_code(code: int) -> str:
     return str(getattr(code, "name", code))
 
 
-def tiff_orientation(page: tifffile.TiffPage) -> int:
-    """Orientation tag of a TIFF's page, 1 where there is none."""
-    tag = page.tags.get(_EXIF_ORIENTATION)
-    return int(tag.value) if tag is not None else 1
-
-
 def _pillow_size_wh(path: Path) -> tuple[int, int]:
     with Image.open(path) as picture:
         _refuse_animation(picture)
@@ -267,23 +279,9 @@ def _tiff_size_wh(path: Path) -> tuple[int, int]:
         return (width, height) if keeps_axes(tiff_orientation(page)) else (height, width)
 
 
-def keeps_axes(orientation: int) -> bool:
-    """Say whether an orientation leaves width and height in their places."""
-    return orientation not in (5, 6, 7, 8)  # unknown values count as 1
-
-
 def _drop_alpha(image: np.ndarray) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] in (1, 2):
         return image[..., 0]
     if image.ndim == 3 and image.shape[2] == 4:
         return image[..., :3]
     return image
-
-
-def orient(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn the stored pixels upright (EXIF tag 274): 5 to 8 exchange the axes, then rows or columns are flipped."""
-    if not keeps_axes(orientation):
-        image = image.swapaxes(0, 1)
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    return image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

@@ -17,7 +17,7 @@ from ctc_mm.imaging.channels import (
     is_pattern,
     parse_channel_map,
 )
-from ctc_mm.imaging.decode import TIFF_SIGNATURES, read_image
+from ctc_mm.imaging.decode import is_tiff, read_image
 from ctc_mm.imaging.field import ArrayChannels, Channel, ChannelSource, Field, RegionXYXY, check_scale
 from ctc_mm.imaging.tiff_field import RGB_NAMES, TiffChannels
 from ctc_mm.imaging.tiff_metadata import square_um_per_px
@@ -125,11 +125,8 @@ def open_channels(path: Path, z_projection: str | None = None) -> ChannelSource:
     Raises:
         ImageReadError: it cannot be read.
     """
-    if path.is_file():
-        with path.open("rb") as file:
-            is_tiff = file.read(4) in TIFF_SIGNATURES
-        if is_tiff:
-            return TiffChannels(path, z_projection)
+    if is_tiff(path):
+        return TiffChannels(path, z_projection)
     image = read_image(path)
     if image.ndim == 2:
         return ArrayChannels(image[None], (None,), str(path))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ctc_mm.errors import ImageReadError
-from ctc_mm.formats.paths import IMAGE_SUFFIXES, files_under, require_folder
+from ctc_mm.formats.paths import IMAGE_SUFFIXES, all_files_under, require_folder
 from ctc_mm.formats.report import ConversionReport
 from ctc_mm.imaging.channels import ChannelMap, check_channel_map, is_pattern, parse_channel_map
 from ctc_mm.imaging.field import Field
@@ -19,6 +20,12 @@ FIELD_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".lsm", ".btf", ".tf2", ".tf8")
 
 NO_CHANNEL = "image that no channel's file name pattern fits"
 INCOMPLETE = "field that lacks a channel's file"
+FOREIGN = "microscope file of a kind that is not read (export it as OME-TIFF)"
+# Bio-Formats reads these, and so their makers' programs export them.
+FOREIGN_SUFFIXES = (
+    ".czi", ".nd2", ".lif", ".lof", ".oib", ".oif", ".oir", ".vsi", ".zvi", ".ims", ".dv", ".stk", ".svs", ".ndpi",
+    ".scn", ".mrxs", ".qptiff", ".bif", ".jp2", ".gif",
+)  # fmt: skip
 SHOWN = 5
 
 
@@ -55,22 +62,24 @@ def list_fields(
             folders included, so that ``*_DAPI.tif`` and ``*_CEP8.tif`` go together where the rest of their paths is the
             same. Upper and lower case count as one. A file that fits several patterns belongs to the one with the most
             letters. Otherwise (places, names, None) each image file is a field with all channels.
-        report: counts the images that belong to no field, and the fields that lack a channel; without one they are
-            warned of.
+        report: counts the images that belong to no field, the fields that lack a channel, and microscope files that
+            cannot be read; without one they are warned of.
 
     Returns:
         The fields in the order of their names, folders as parts of it.
 
     Raises:
         AnnotationError: ``folder`` is not a folder.
-        ImageReadError: no field is found, or a field has two files for one channel.
+        ImageReadError: no field is found, a field has two files for one channel, or two fields have one name (upper and
+            lower case alike, since they would write the same files).
     """
     folder = Path(folder)
     require_folder(folder)
     wanted = parse_channel_map(channels) if isinstance(channels, str) else channels
     wanted = check_channel_map(wanted) if wanted is not None else None
-    files = {path.relative_to(folder).as_posix(): path for path in files_under(folder, FIELD_SUFFIXES)}
-    left_out: list[tuple[str, str]] = []
+    seen = {path.relative_to(folder).as_posix(): path for path in all_files_under(folder)}
+    files = {relative: path for relative, path in seen.items() if path.suffix.lower() in FIELD_SUFFIXES}
+    left_out = [(FOREIGN, relative) for relative, path in seen.items() if path.suffix.lower() in FOREIGN_SUFFIXES]
     if wanted is not None and is_pattern(next(iter(wanted.values()))):
         fields = _group(files, wanted, left_out)
     else:
@@ -82,7 +91,9 @@ def list_fields(
     if not fields:
         fits = f" that fits {dict(wanted)}" if wanted is not None else ""
         found = ", ".join(list(files)[:SHOWN]) or f"no file with a suffix of {', '.join(FIELD_SUFFIXES)}"
-        raise ImageReadError(f"{folder}: no field found{fits}; there are: {found}")
+        foreign = f"; {FOREIGN}: {', '.join(place for _, place in left_out[:SHOWN])}" if left_out and not files else ""
+        raise ImageReadError(f"{folder}: no field found{fits}; there are: {found}{foreign}")
+    _refuse_shared_names(folder, fields)
     return sorted(fields, key=lambda field: (field.name, field.relative_path))
 
 
@@ -91,20 +102,25 @@ def _group(files: Mapping[str, Path], patterns: ChannelMap, left_out: list[tuple
     # The pattern that says most comes first: `*.tif` must not take what `*_cd45.tif` names.
     by_weight = sorted(compiled, key=lambda ours: -len(str(patterns[ours]).replace("*", "")))
     groups: dict[str, dict[str, str]] = {}
+    names: dict[str, str] = {}
     for relative in files:
         for ours in by_weight:
             if match := compiled[ours].fullmatch(relative):
-                members = groups.setdefault("/".join(match.groups()), {})
+                name = "/".join(match.groups())
+                members = groups.setdefault(_key(name), {})
                 if ours in members:
                     raise ImageReadError(
-                        f"channel {ours!r} has two files for one field: {members[ours]} and {relative}"
+                        f"channel {ours!r} has two files for one field: {members[ours]} and {relative}; remove or "
+                        "rename one"
                     )
                 members[ours] = relative
+                names.setdefault(_key(name), name)
                 break
         else:
             left_out.append((NO_CHANNEL, relative))
     fields = []
-    for name, members in groups.items():
+    for key, members in groups.items():
+        name = names[key]
         missing = [ours for ours in patterns if ours not in members]
         if missing:
             left_out.append((INCOMPLETE, f"{name}: has {', '.join(members.values())}; lacks {', '.join(missing)}"))
@@ -112,6 +128,22 @@ def _group(files: Mapping[str, Path], patterns: ChannelMap, left_out: list[tuple
         paths = {ours: files[members[ours]] for ours in patterns}
         fields.append(FieldSource(name, members[next(iter(patterns))], paths))
     return fields
+
+
+def _key(name: str) -> str:
+    """The form in which names are compared: no case, and one way of writing accents (macOS writes them apart)."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _refuse_shared_names(folder: Path, fields: Sequence[FieldSource]) -> None:
+    seen: dict[str, FieldSource] = {}
+    for field in fields:
+        other = seen.setdefault(_key(field.name), field)
+        if other is not field:
+            raise ImageReadError(
+                f"{folder}: {other.relative_path} and {field.relative_path} are two fields of one name; remove or "
+                "rename one"
+            )
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -14,9 +14,11 @@ import numpy as np
 import tifffile
 
 from ctc_mm.errors import ImageReadError
-from ctc_mm.imaging.decode import DECODING_ERRORS, keeps_axes, orient, tiff_orientation
+from ctc_mm.imaging.decode import DECODING_ERRORS
 from ctc_mm.imaging.field import RegionXYXY
+from ctc_mm.imaging.orientation import flips, keeps_axes, orient, tiff_orientation
 from ctc_mm.imaging.tiff_metadata import read_tiff_metadata
+from ctc_mm.imaging.tiff_segments import describe_no_pixels
 from ctc_mm.imaging.tiff_series import TiffSeriesReader
 
 RGB_NAMES = ("red", "green", "blue")
@@ -61,6 +63,9 @@ class TiffChannels:
     def _open(self, z_projection: str | None) -> None:
         metadata = read_tiff_metadata(self._file)
         _check_chain_of_pages(self._file, self.path)
+        no_pixels = describe_no_pixels(self._file.pages.first)
+        if no_pixels:
+            raise ImageReadError(f"{self.path}: {no_pixels}")
         series = _image_series(self._file, self.path)
         self._parts = [TiffSeriesReader(one, self.path, z_projection) for one in series]
         first = self._parts[0]
@@ -69,7 +74,7 @@ class TiffChannels:
         self.size_wh = (width, height) if keeps_axes(self._orientation) else (height, width)
         self.dtype = first.dtype
         self.um_per_px_xy = metadata.um_per_px_xy
-        self.notes = metadata.notes
+        self.notes = (*metadata.notes, *dict.fromkeys(note for part in self._parts for note in part.notes))
         files = {Path(page.parent.filehandle.path) for one in series for page in one.pages}
         self.paths = tuple(sorted(files - {Path(self._file.filehandle.path)}))
         self._places = [(part, index) for part in self._parts for index in range(part.channels)]
@@ -108,9 +113,10 @@ class TiffChannels:
         """Rows and columns of the stored pixels that an upright region lies on."""
         x0, y0, x1, y1 = region_xyxy
         width, height = self.size_wh
-        if self._orientation in (3, 4, 7, 8):
+        flip_rows, flip_columns = flips(self._orientation)
+        if flip_rows:
             y0, y1 = height - y1, height - y0
-        if self._orientation in (2, 3, 6, 7):
+        if flip_columns:
             x0, x1 = width - x1, width - x0
         if not keeps_axes(self._orientation):
             x0, y0, x1, y1 = y0, x0, y1, x1

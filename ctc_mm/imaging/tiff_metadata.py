@@ -38,6 +38,8 @@ UM_PER_UNIT = {
 # Resolution tags are set for printing by default (72 to 1200 dots an inch, 21 um or more); microscopes are finer.
 COARSEST_TRUSTED_UM = 10.0
 FINEST_TRUSTED_UM = 0.005
+# No microscope's camera has smaller or larger pixels in the specimen; a file that says so has its unit wrong.
+SMALLEST_UM, LARGEST_UM = 0.001, 100.0
 # Sides of a pixel may differ by so much and still be rounding.
 SQUARE_TOLERANCE = 0.01
 
@@ -90,9 +92,14 @@ def square_um_per_px(um_per_px_xy: tuple[float, float], where: str) -> float:
     """Side of a square pixel from its width and height.
 
     Raises:
-        ImageReadError: they differ by more than rounding.
+        ImageReadError: they differ by more than rounding, or are no microscope's.
     """
     width, height = um_per_px_xy
+    if not SMALLEST_UM <= min(width, height) <= max(width, height) <= LARGEST_UM:
+        raise ImageReadError(
+            f"{where}: says that a pixel is {width:g} x {height:g} um, which no microscope's is; give um_per_px, or "
+            "mend its unit"
+        )
     if abs(width - height) > SQUARE_TOLERANCE * min(width, height):
         raise ImageReadError(
             f"{where}: pixels are not square ({width:g} x {height:g} um); resample it or give um_per_px"

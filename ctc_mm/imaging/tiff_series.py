@@ -13,6 +13,7 @@ import tifffile
 from ctc_mm.errors import ImageReadError
 from ctc_mm.imaging.decode import can_decompress, name_of_code
 from ctc_mm.imaging.field import supported_dtype, to_supported
+from ctc_mm.imaging.tiff_segments import count_empty_tiles, describe_missing_pixels
 
 # Decoded strips of a channel that are larger than this together are not kept.
 MOST_BAND_BYTES = 2**28
@@ -37,6 +38,7 @@ class TiffSeriesReader:
         size_wh: width and height of the stored pixels.
         dtype: uint8, uint16 or float32, which ``read`` returns.
         is_rgb: whether the channels are red, green, blue.
+        notes: remarks a user should see.
 
     Raises:
         ImageReadError: axes or pixels that are no channels of one field; truncated.
@@ -53,7 +55,10 @@ class TiffSeriesReader:
         self.is_rgb = not self._is_lsm and self.page.photometric in _COLOURS and self._channel_axis == "S"
         self.channels = self._sizes.get(self._channel_axis, 1) - self._alpha_samples()
         self.dtype = self._check_pixels()
-        _check_segments(self._series, path)
+        missing = describe_missing_pixels(self._series)
+        if missing:
+            raise ImageReadError(f"{path}: {missing}")
+        self.notes = self._remarks()
         self._store: Any = None
         self._array = self._open_array()
         self._has_packed_strips = self._store is not None and not self.page.is_tiled
@@ -134,7 +139,8 @@ class TiffSeriesReader:
             raise ImageReadError(
                 f"{path}: compression {name_of_code(page.compression)} is not supported; save it with LZW or Deflate"
             )
-        if not self._is_lsm and page.photometric not in (*_COLOURS, *_GREYS):
+        is_known = page.photometric in (*_COLOURS, *_GREYS) or _is_tinted_grey(page)
+        if not self._is_lsm and not is_known:
             raise ImageReadError(
                 f"{path}: colour model {name_of_code(page.photometric)} is not supported; save it as grey or RGB"
             )
@@ -144,6 +150,15 @@ class TiffSeriesReader:
         if dtype is None:
             raise ImageReadError(f"{path}: {stored.name} pixels are not supported; save it as uint8, uint16 or float32")
         return dtype
+
+    def _remarks(self) -> tuple[str, ...]:
+        remarks = []
+        if not self._is_lsm and _is_tinted_grey(self.page):
+            remarks.append(f"{self._path}: shown in the colours of a look-up table; its grey values are read")
+        empty = count_empty_tiles(self._series)
+        if empty:
+            remarks.append(f"{self._path}: {empty} tiles are left out in the file, read as 0")
+        return tuple(remarks)
 
     def _open_array(self) -> Any:
         """What is indexed by (rows, columns, ...) in the order of the axes and reads no more than that."""
@@ -157,6 +172,14 @@ class TiffSeriesReader:
 
         self._store = series.aszarr(level=0)
         return zarr.open_array(self._store, mode="r")
+
+
+def _is_tinted_grey(page: tifffile.TiffPage) -> bool:
+    """Whether colours only show grey values, as ImageJ saves an 8-bit channel drawn in blue: higher is brighter."""
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
+        return False
+    brightness = page.colormap.max(axis=0).astype(np.int64)
+    return bool(brightness[-1] > brightness[0] and (np.diff(brightness) >= 0).all())
 
 
 class _MappedPages:
@@ -203,32 +226,3 @@ def _is_in_one_piece(page: Any, keyframe: tifffile.TiffPage) -> bool:
         end = offset + count
     whole = end - page.dataoffsets[0] == keyframe.nbytes
     return whole and keyframe.compression == 1 and _is_aligned(page.dataoffsets[0], keyframe.dtype)
-
-
-def _check_segments(series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse what decoders would fill with zeros: pages, strips or tiles that lack or reach behind the file's end."""
-    keyframe = series.keyframe
-    for number, page in enumerate(series.pages):
-        if page is None:
-            raise ImageReadError(
-                f"{path}: plane {number} of shape {keyframe.shape} is in another file of the OME-TIFF set that cannot "
-                "be found, or is lost; keep the files of a set together under their own names"
-            )
-        if series.dataoffset is not None:
-            end, lacking = series.dataoffset + math.prod(series.shape) * series.dtype.itemsize, False
-        else:
-            end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
-            lacking = len(page.dataoffsets) < math.prod(keyframe.chunked) or _is_too_short(page, keyframe)
-        size = page.parent.filehandle.size
-        if end > size or lacking:
-            found = f"ends at byte {end}, the file at {size}" if end > size else "lacks strips or tiles"
-            raise ImageReadError(
-                f"{path}: truncated: plane {number} of shape {keyframe.shape} {found}; copy or export it again"
-            )
-
-
-def _is_too_short(page: Any, keyframe: tifffile.TiffPage) -> bool:
-    """Whether pixels that are not compressed take more bytes than the file has for them; an empty tile is allowed."""
-    if keyframe.compression != 1 or 0 in page.databytecounts:
-        return False
-    return sum(page.databytecounts) * 8 < math.prod(keyframe.shape) * keyframe.bitspersample

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from ctc_mm.errors import AnnotationError
@@ -71,3 +74,31 @@ def test_files_are_sorted_and_hidden_ones_left_out(tmp_path):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(AnnotationError, match="is not a folder"):
         files_under(tmp_path / "none", (".json",))
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "elsewhere/deep/b.json").write_text("{}")
+    (tmp_path / "root/own").mkdir(parents=True)
+    (tmp_path / "root/own/a.json").write_text("{}")
+    (tmp_path / "root/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root/own/circle").symlink_to(tmp_path / "root")
+    (tmp_path / "root/lost.json").symlink_to(tmp_path / "nothing.json")
+    (tmp_path / "root/folder.json").mkdir()
+    os.mkfifo(tmp_path / "root/pipe.json")
+    found = [path.relative_to(tmp_path / "root").as_posix() for path in files_under(tmp_path / "root", (".json",))]
+    assert found == ["linked/deep/b.json", "lost.json", "own/a.json"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):  # whoever runs tests as root may read everything
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(AnnotationError, match=r"closed: folder cannot be read \(Permission denied\)"):
+        files_under(tmp_path, (".json",))

@@ -9,7 +9,7 @@ import tifffile
 from lsm_files import write_lsm
 
 from ctc_mm.errors import ImageReadError
-from ctc_mm.imaging.io import open_field, write_ome_tiff
+from ctc_mm.imaging.io import image_size_wh, open_field, read_image, write_ome_tiff
 
 IMAGE = np.random.default_rng(0).integers(0, 60000, (3, 40, 52), dtype=np.uint16)
 NAMES = ("DAPI", "CEP8", "CD45")
@@ -116,6 +116,63 @@ def test_a_colour_model_that_is_no_grey_is_named(tmp_path):
         open_field(path)
 
 
+def set_in_tag(path, code, index, value):
+    """Overwrite one number of a tag that holds several."""
+    with tifffile.TiffFile(path) as file:
+        tag, order = file.pages[0].tags[code], file.byteorder
+    kind = {3: "H", 4: "I"}[tag.dtype]
+    data = bytearray(path.read_bytes())
+    struct.pack_into(order + kind, data, tag.valueoffset + index * struct.calcsize(kind), value)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("tag", [273, 279], ids=["offset", "length"])
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
+def test_strips_that_were_never_written_are_no_black_pixels(tmp_path, tag, compression):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, IMAGE[0], metadata=None, rowsperstrip=7, compression=compression)
+    set_in_tag(path, tag, 2, 0)
+    for read_any in (read, read_image):
+        with pytest.raises(
+            ImageReadError, match=r"slide\.tif: truncated: plane 0 of shape \(40, 52\) has 5 of 6 strips"
+        ):
+            read_any(path)
+
+
+def test_tiles_left_out_on_purpose_are_0_and_noted(tmp_path):
+    path, image = tmp_path / "slide.tif", IMAGE[0].copy()
+    tifffile.imwrite(path, image, metadata=None, tile=(16, 16), compression="lzw")
+    set_in_tag(path, 324, 1, 0)
+    with pytest.raises(ImageReadError, match=r"slide\.tif: truncated.*has 11 of 12 strips or tiles"):
+        read(path)
+    set_in_tag(path, 325, 1, 0)
+    image[:16, 16:32] = 0
+    np.testing.assert_array_equal(read_image(path), image)
+    with open_field(path) as field:
+        np.testing.assert_array_equal(field.read()[0], image)
+        assert field.notes == (f"{path}: 1 tiles are left out in the file, read as 0",)
+
+
+def test_a_size_beyond_the_file_is_no_memory_error(tmp_path):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, IMAGE[0], metadata=None)
+    for side in (256, 257):
+        change_tag(path, side, 65535)
+    for read_any in (read, read_image):
+        with pytest.raises(ImageReadError, match=r"slide\.tif: truncated: plane 0 of shape \(65535, 65535\)"):
+            read_any(path)
+
+
+def test_the_end_of_a_jpeg_strip_is_not_made_up(tmp_path):
+    path = tmp_path / "slide.tif"
+    image = (IMAGE[:, :, :48] >> 8).astype(np.uint8).transpose(1, 2, 0)
+    tifffile.imwrite(path, image, photometric="ycbcr", compression="jpeg", rowsperstrip=16, metadata=None)
+    path.write_bytes(path.read_bytes()[:-40])
+    for read_any in (read, read_image):
+        with pytest.raises(ImageReadError, match=r"slide\.tif: truncated: plane 0 of shape \(40, 48, 3\) ends at byte"):
+            read_any(path)
+
+
 def test_a_damaged_strip_is_told_with_its_channel_and_region(tmp_path):
     path = tmp_path / "slide.tif"
     write_ome_tiff(path, IMAGE, NAMES, compression="deflate")
@@ -197,8 +254,10 @@ def test_an_image_of_size_0_is_refused(tmp_path, side):
     path = tmp_path / "slide.tif"
     tifffile.imwrite(path, IMAGE[0], metadata=None)
     change_tag(path, side, 0)
-    with pytest.raises(ImageReadError, match=r"slide\.tif"):
-        open_field(path)
+    shape = {256: r"\(40, 0\)", 257: r"\(0, 52\)"}[side]
+    for read_any in (open_field, read_image, image_size_wh):
+        with pytest.raises(ImageReadError, match=rf"slide\.tif: the image has no pixels \(shape {shape}\)"):
+            read_any(path)
 
 
 def test_a_lost_file_of_an_ome_set_is_no_black_channel(tmp_path):

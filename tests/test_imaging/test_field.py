@@ -1,6 +1,7 @@
 """Fields: channels by name, regions, several files, arrays; whatever is wrong is told by file, channel and shape."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ctc_mm.errors import ImageReadError
-from ctc_mm.imaging.io import field_from_arrays, open_field, write_image, write_ome_tiff
+from ctc_mm.imaging.io import (
+    field_from_arrays,
+    image_size_wh,
+    open_field,
+    read_image,
+    write_image,
+    write_ome_tiff,
+)
 
 HEIGHT, WIDTH = 37, 53
 
@@ -290,3 +298,17 @@ def test_threads_may_read_at_once(tmp_path, compression):
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(PermissionError(13, "Permission denied"), "Permission denied"), (OSError(36, "File name too long"), "too long")],
+)
+def test_files_that_cannot_be_opened_are_named_by_every_reader(tmp_path, monkeypatch, error, reason):
+    def refuse(self, *args, **kwargs):  # whoever runs tests as root may read everything
+        raise error
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for read in (open_field, read_image, image_size_wh):
+        with pytest.raises(ImageReadError, match=rf"closed\.tif: cannot be read \(.*{reason}\); check its permissions"):
+            read(tmp_path / "closed.tif")

@@ -114,3 +114,42 @@ def test_two_files_for_one_channel_are_refused(tmp_path):
     touch(tmp_path, "f1_DAPI.tif", "f1_dapi.TIF", "f1_CEP8.tif")
     with pytest.raises(ImageReadError, match=r"channel 'dapi' has two files for one field: f1_DAPI\.tif and f1_dapi"):
         list_fields(tmp_path, PATTERNS)
+
+
+def test_names_that_differ_in_case_or_in_the_writing_of_accents_are_one(tmp_path):
+    touch(tmp_path, "S1_DAPI.tif", "s1_CEP8.tif", "\u017d1_DAPI.tif", "Z\u030c1_CEP8.tif")
+    fields = list_fields(tmp_path, PATTERNS)
+    assert [[path.name[-8:] for path in field.paths.values()] for field in fields] == [["DAPI.tif", "CEP8.tif"]] * 2
+    assert sorted(field.name for field in fields)[0] == "S1"
+
+
+@pytest.mark.parametrize("other", ["f1.png", "F1.TIF", "f1.ome.tif"])
+def test_two_fields_of_one_name_are_refused(tmp_path, other):
+    touch(tmp_path, "a/f1.tif", "f1.tif", "f2.tif")
+    assert [field.name for field in list_fields(tmp_path)] == ["a/f1", "f1", "f2"]
+    touch(tmp_path, other)
+    with pytest.raises(ImageReadError, match=r"[fF]1\.\S+ and f1\.\w+ are two fields of one name; remove"):
+        list_fields(tmp_path)
+
+
+def test_microscope_files_that_are_not_read_are_counted(tmp_path):
+    for name in ("b.czi", "a/c.ND2", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    reason = "microscope file of a kind that is not read (export it as OME-TIFF)"
+    with pytest.raises(
+        ImageReadError, match=r"no field found; there are: no file .*export it as OME-TIFF\): a/c\.ND2, b"
+    ):
+        list_fields(tmp_path, report=ConversionReport())
+    touch(tmp_path, "f1.tif")
+    report = ConversionReport()
+    assert [field.name for field in list_fields(tmp_path, report=report)] == ["f1"]
+    assert report.skipped == {reason: ["a/c.ND2", "b.czi"]}
+
+
+def test_a_folder_named_like_an_image_is_none_and_a_link_to_nothing_is_told(tmp_path):
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "lost.tif").symlink_to(tmp_path / "nothing.tif")
+    (source,) = list_fields(tmp_path)
+    with pytest.raises(ImageReadError, match=r"lost\.tif: no such image file"):
+        source.open()

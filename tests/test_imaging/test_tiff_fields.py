@@ -80,10 +80,11 @@ def test_what_ome_tiff_cannot_hold_is_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    ("unit", "um"), [("µm", 0.5), (None, 0.5), ("nm", 0.0005), ("mm", 500), ("Å", 0.00005), ("in", 12700)]
+    ("unit", "size", "um"),
+    [("µm", 0.5, 0.5), (None, 0.5, 0.5), ("nm", 250, 0.25), ("mm", 0.002, 2), ("Å", 6000, 0.6), ("in", 1e-5, 0.254)],
 )
-def test_ome_pixel_sizes_become_micrometres(tmp_path, unit, um):
-    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": {"Name": list(NAMES)}}
+def test_ome_pixel_sizes_become_micrometres(tmp_path, unit, size, um):
+    metadata = {"axes": "CYX", "PhysicalSizeX": size, "PhysicalSizeY": size, "Channel": {"Name": list(NAMES)}}
     if unit:
         metadata |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     tifffile.imwrite(tmp_path / "f.ome.tif", planes(), metadata=metadata, photometric="minisblack")
@@ -105,6 +106,32 @@ def test_ome_pixel_sizes_that_say_nothing_are_unknown_and_oblong_ones_refused(tm
         open_field(path)
     with open_field(path, um_per_px=0.55) as field:
         assert field.um_per_px == 0.55
+
+
+@pytest.mark.parametrize(("unit", "listed"), [("mm", "500 x 500 um"), ("pm", "5e-07 x 5e-07 um")])
+def test_a_pixel_size_in_a_wrong_unit_is_refused_unless_given(tmp_path, unit, listed):
+    path, metadata = tmp_path / "f.ome.tif", {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    units = {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    tifffile.imwrite(path, planes()[0], metadata={**metadata, **units})
+    with pytest.raises(ImageReadError, match=rf"f\.ome\.tif: says that a pixel is {listed}.*give um_per_px"):
+        open_field(path)
+    with open_field(path, um_per_px=0.5) as field:
+        assert field.um_per_px == 0.5
+
+
+def test_grey_values_shown_in_a_colour_are_read_as_they_are_and_noted(tmp_path):
+    image, path = planes("uint8"), tmp_path / "blue.tif"
+    blue = np.zeros((3, 256), np.uint16)
+    blue[2] = np.arange(256) * 257
+    tifffile.imwrite(path, image[0], photometric="palette", colormap=blue)
+    with open_field({"dapi": path}) as field:
+        np.testing.assert_array_equal(field.read()[0], image[0])
+        assert [note.removeprefix(f"{path}: ") for note in field.notes] == [
+            "shown in the colours of a look-up table; its grey values are read"
+        ]
+    tifffile.imwrite(path, image[0], photometric="palette", colormap=blue[:, ::-1])
+    with pytest.raises(ImageReadError, match=r"blue\.tif: colour model PALETTE is not supported; save it as grey"):
+        open_field(path)
 
 
 def test_pyramids_are_read_at_level_0(tmp_path):
