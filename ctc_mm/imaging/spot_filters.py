@@ -24,6 +24,8 @@ _NARROW_PER_SPOT, WIDE_PER_NARROW = 1.25, 1.47
 _RADIUS_PER_SIGMA = 3.5
 # Radii of the ring around a spot that shows how restless its surroundings are, over the spot's sigma.
 _RING = (4.0, 10.0)
+# Roundness of a maximum: spots that just begin to part keep 0.4 and more, the rim of a nucleus has 0 to 0.3.
+_ROUNDNESS = 0.3
 # The sharpest spot that is no hot pixel: sigma (cameras are matched to coarser ones), or over that looked for.
 _SHARPEST_PX, _SHARPEST_PER_SPOT = 0.7, 0.8
 
@@ -143,9 +145,10 @@ def local_maxima(response: np.ndarray, limit: float) -> tuple[np.ndarray, np.nda
 
 
 def unrest_around(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter) -> np.ndarray:
-    """Median of the response's amount in a ring around each place, as a radar judges clutter; float64 (N,).
+    """Deviation of the response in a ring around each place, as a radar judges clutter; float64 (N,).
 
-    Rohling 1983, IEEE Trans Aerosp Electron Syst 19:608 (ordered-statistic constant false alarm rate).
+    It is taken from the median, which does not mind a neighbouring spot in the ring (ordered statistic; Rohling 1983,
+    IEEE Trans Aerosp Electron Syst 19:608).
     """
     step = max(round(kernel.narrow_px), 1)
     inner, outer = (radius * kernel.narrow_px / _NARROW_PER_SPOT for radius in _RING)
@@ -156,13 +159,19 @@ def unrest_around(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: 
     columns = np.minimum(np.maximum(xs[:, None] + columns, 0), response.shape[1] - 1)
     ring = np.abs(response[rows, columns])
     middle = ring.shape[1] // 2
-    return np.partition(ring, middle, axis=1)[:, middle].astype(np.float64)
+    return np.partition(ring, middle, axis=1)[:, middle].astype(np.float64) / MEDIAN_DEVIATION
 
 
-def is_point_like(
+# In a patch of 5 x 5: the middle 3 x 3, and the 8 neighbours of each of those.
+_PATCH_5 = np.arange(25).reshape(5, 5)
+_MIDDLE_9 = _PATCH_5[1:4, 1:4].ravel()
+_NEIGHBOURS_8 = np.array([np.delete(_PATCH_5[y - 1 : y + 2, x - 1 : x + 2], 4) for y in (1, 2, 3) for x in (1, 2, 3)])
+
+
+def is_hot_pixel(
     image: np.ndarray, response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter
 ) -> np.ndarray:
-    """Whether maxima look like light through a lens: neither a hot pixel nor an edge; bool (N,).
+    """Whether most of a maximum's response comes from one pixel, as no lens can make it; bool (N,).
 
     Args:
         image: float32 (H, W).
@@ -171,21 +180,6 @@ def is_point_like(
         xs: columns.
         kernel: the filter.
     """
-    return ~(_is_hot_pixel(image, response, ys, xs, kernel) | (_roundness(response, ys, xs, kernel) < _ROUNDNESS))
-
-
-# Touching spots keep 0.4 and more, the rim of a nucleus 0 to 0.3.
-_ROUNDNESS = 0.3
-# In a patch of 5 x 5: the middle 3 x 3, and the 8 neighbours of each of those.
-_PATCH_5 = np.arange(25).reshape(5, 5)
-_MIDDLE_9 = _PATCH_5[1:4, 1:4].ravel()
-_NEIGHBOURS_8 = np.array([np.delete(_PATCH_5[y - 1 : y + 2, x - 1 : x + 2], 4) for y in (1, 2, 3) for x in (1, 2, 3)])
-
-
-def _is_hot_pixel(
-    image: np.ndarray, response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter
-) -> np.ndarray:
-    """Whether most of the response comes from one pixel."""
     patch = _patches(image, ys, xs, 2, 1)
     brightest = np.argmax(patch[:, _MIDDLE_9], axis=1)
     rows = np.arange(len(ys))
@@ -198,13 +192,16 @@ def _is_hot_pixel(
     return excess > kernel.hot_share * response[ys, xs]
 
 
-def _roundness(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter) -> np.ndarray:
-    """Least over greatest curvature of the response (eigenvalues of its Hessian), float64 (N,): 1 round, 0 a ridge."""
+def is_round(response: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: SpotFilter) -> np.ndarray:
+    """Whether the response falls off to all sides of a maximum, unlike along an edge; bool (N,).
+
+    Judged by the least over the greatest curvature (eigenvalues of the Hessian).
+    """
     patch = _patches(response, ys, xs, 1, max(round(kernel.narrow_px), 1)).astype(np.float64)
     along_y, along_x = (2 * patch[:, 4] - patch[:, before] - patch[:, after] for before, after in ((1, 7), (3, 5)))
     across = (patch[:, 0] + patch[:, 8] - patch[:, 2] - patch[:, 6]) / 4
     mean, spread = (along_y + along_x) / 2, np.hypot((along_y - along_x) / 2, across)
-    return (mean - spread) / np.maximum(mean + spread, 1e-30)
+    return mean - spread >= _ROUNDNESS * (mean + spread)
 
 
 def _patches(image: np.ndarray, ys: np.ndarray, xs: np.ndarray, reach: int, step: int) -> np.ndarray:

@@ -19,7 +19,8 @@ from ctc_mm.imaging.spot_filters import (
     as_float32,
     as_plane,
     blur,
-    is_point_like,
+    is_hot_pixel,
+    is_round,
     local_maxima,
     spot_filter,
 )
@@ -211,7 +212,7 @@ def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
         # A slope that ends at the block's edge looks like a ridge to the filter, which mirrors it.
         keep = _to_edge(ys, xs, block.shape) >= 1.5 * kernel.narrow_px
         ys, xs = ys[keep], xs[keep]
-        keep = is_point_like(block, response, ys, xs, kernel)
+        keep = ~is_hot_pixel(block, response, ys, xs, kernel) & is_round(response, ys, xs, kernel)
         peaks = np.stack([response[ys, xs], wide[ys, xs]], axis=1)[keep].astype(np.float64)
         background = cells_of(wide, _CELL_PX).mean(axis=1, dtype=np.float64)
         by_size.append(_SizeStatistics(background, (deviation / kernel.norm) ** 2, peaks))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ctc_mm.imaging.spot_filters import (
     FWHM_PER_SIGMA,
-    MEDIAN_DEVIATION,
     SpotFilter,
     as_float32,
     as_plane,
-    is_point_like,
+    is_hot_pixel,
+    is_round,
     local_maxima,
     spot_filter,
     unrest_around,
@@ -58,6 +59,8 @@ _USUAL_UNREST = 1.5
 _EXPLAINED = 0.5
 # Farthest that a spot may lie from the filter's maximum, over the sigma looked for.
 _FARTHEST = 1.5
+# A maximum that is not round is two spots or an edge; two spots explain this share of the pixels' variance.
+_PAIR_EXPLAINS = 0.9
 # Amplitude over a pixel's noise from which a fitted width can be relied on.
 _CLEAR = 6.0
 
@@ -90,28 +93,50 @@ def find_spots(
         levels = measure_spot_levels(plane, diameter_px)
     elif diameter_px is not None:
         raise ValueError("`diameter_px` belongs to measure_spot_levels where `levels` are given")
+    _check_inside(plane.shape, levels, origin_xy)
     values, kernel = as_float32(plane), spot_filter(levels.sigma_px)
-    ys, xs, snr, noise = _candidates(values, kernel, levels, origin_xy)
-    if not len(ys):
+    seen = _candidates(values, kernel, levels, origin_xy)
+    if not len(seen.y):
         return np.zeros((0, 3), np.float32)
-    discs = Discs(values, ys, xs, levels.sigma_px)
-    single, cleaned = fit_singles(discs, ys, xs)
+    discs = Discs(values, seen.y, seen.x, levels.sigma_px)
+    single, cleaned = fit_singles(discs, seen.y, seen.x)
     drop, angle = elongation(discs, cleaned, single)
-    tried = np.flatnonzero(drop > _TRY_PAIR * noise**2)
-    two, gain = fit_pairs(discs, cleaned, single, angle, tried)
-    split = _are_two(two, gain, levels)
-    keep = np.ones(len(ys), bool)
+    tried = np.flatnonzero(drop > _TRY_PAIR * seen.noise**2)
+    two, gain, explained = fit_pairs(discs, cleaned, single, angle, tried)
+    split = _are_two(two, gain, levels) & (seen.is_round[tried] | (explained > _PAIR_EXPLAINS))
+    keep = seen.is_round & _is_one(single, seen, kernel, levels, plane.shape)
     keep[tried[split]] = False
-    explained = single[:, AMPLITUDE] * kernel.gain(single[:, SIGMA]) / (noise * kernel.norm)
-    keep &= _is_spot(single, noise, ys, xs, plane.shape, levels) & (explained >= _EXPLAINED * snr)
-    found = [np.stack([ys + single[:, Y], xs + single[:, X], snr], axis=1)[keep]]
+    found = [np.stack([seen.y + single[:, Y], seen.x + single[:, X], seen.snr], axis=1)[keep]]
     at, two = tried[split], two[split]
     for amplitude, y, x in ((AMPLITUDE, Y, X), (AMPLITUDE_2, Y_2, X_2)):
-        part_snr = two[:, amplitude] * kernel.gain(two[:, SIGMA]) / (noise[at] * kernel.norm)
-        found.append(np.stack([ys[at] + two[:, y], xs[at] + two[:, x], part_snr], axis=1))
+        snr = two[:, amplitude] * kernel.gain(two[:, SIGMA]) / (seen.noise[at] * kernel.norm)
+        found.append(np.stack([seen.y[at] + two[:, y], seen.x[at] + two[:, x], snr], axis=1))
     spots = np.concatenate(found)
     spots[:, :2] = np.round(spots[:, :2] / _STEP_PX) * _STEP_PX
     return spots[np.lexsort((spots[:, 1], spots[:, 0]))].astype(np.float32)
+
+
+class _Candidates(NamedTuple):
+    """Maxima of the response that stand out of the noise, (N,) each."""
+
+    y: np.ndarray
+    x: np.ndarray
+    snr: np.ndarray
+    noise: np.ndarray  # of a pixel as the filter feels it, grey values
+    is_round: np.ndarray
+
+
+def _candidates(values: np.ndarray, kernel: SpotFilter, levels: SpotLevels, origin_xy: tuple[int, int]) -> _Candidates:
+    response, background = kernel.apply(values)
+    ys, xs = local_maxima(response, levels.min_snr * kernel.norm * math.sqrt(levels.noise_variance))
+    noise = levels.noise_at(background[ys, xs])
+    (x0, y0), (width, height) = origin_xy, levels.size_wh
+    noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
+    noise = np.maximum(noise, unrest_around(response, ys, xs, kernel) / (_USUAL_UNREST * kernel.norm))
+    snr = response[ys, xs] / (noise * kernel.norm)
+    keep = (snr >= levels.min_snr) & ~is_hot_pixel(values, response, ys, xs, kernel)
+    ys, xs = ys[keep], xs[keep]
+    return _Candidates(ys, xs, snr[keep], noise[keep], is_round(response, ys, xs, kernel))
 
 
 def _are_two(two: np.ndarray, gain: np.ndarray, levels: SpotLevels) -> np.ndarray:
@@ -123,33 +148,26 @@ def _are_two(two: np.ndarray, gain: np.ndarray, levels: SpotLevels) -> np.ndarra
     return (gain > _PAIR_GAIN) & (weak > _PAIR_SHARE * strong) & (apart > _PAIR_APART * two[:, SIGMA]) & small
 
 
-def _is_spot(
-    single: np.ndarray, noise: np.ndarray, ys: np.ndarray, xs: np.ndarray, shape: tuple[int, int], levels: SpotLevels
+def _is_one(
+    single: np.ndarray, seen: _Candidates, kernel: SpotFilter, levels: SpotLevels, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Whether a Gaussian is a spot: where the filter saw it, neither too wide nor too sharp, where clear; bool (N,).
+    """Whether a Gaussian is a spot: where the filter saw it, as bright, neither too wide nor too sharp; bool (N,).
 
-    Edges and slopes draw the Gaussian away to where they are highest.
+    Edges and slopes draw the Gaussian away to where they are highest; two hot pixels are no Gaussian at all.
     """
-    y, x = ys + single[:, Y], xs + single[:, X]
+    y, x = seen.y + single[:, Y], seen.x + single[:, X]
     inside = (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)
     near = np.hypot(single[:, Y], single[:, X]) <= _FARTHEST * levels.sigma_px
-    wide = single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px
-    unfit = (wide | (single[:, SIGMA] < _SHARP_PX)) & (single[:, AMPLITUDE] > _CLEAR * noise)
-    return inside & near & ~unfit
+    explained = single[:, AMPLITUDE] * kernel.gain(single[:, SIGMA]) / (seen.noise * kernel.norm)
+    unfit = (single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px) | (single[:, SIGMA] < _SHARP_PX)
+    clear = single[:, AMPLITUDE] > _CLEAR * seen.noise
+    return inside & near & (explained >= _EXPLAINED * seen.snr) & ~(unfit & clear)
 
 
-def _candidates(
-    values: np.ndarray, kernel: SpotFilter, levels: SpotLevels, origin_xy: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns, signal-to-noise and noise (grey values) of the maxima that stand out of the noise."""
-    response, background = kernel.apply(values)
-    limit = levels.min_snr * kernel.norm * math.sqrt(levels.noise_variance)
-    ys, xs = local_maxima(response, limit)
-    noise = levels.noise_at(background[ys, xs])
-    (x0, y0), (width, height) = origin_xy, levels.size_wh
-    noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
-    unrest = unrest_around(response, ys, xs, kernel) / (MEDIAN_DEVIATION * kernel.norm)
-    noise = np.maximum(noise, unrest / _USUAL_UNREST)
-    snr = response[ys, xs] / (noise * kernel.norm)
-    keep = (snr >= levels.min_snr) & is_point_like(values, response, ys, xs, kernel)
-    return ys[keep], xs[keep], snr[keep], noise[keep]
+def _check_inside(shape: tuple[int, int], levels: SpotLevels, origin_xy: tuple[int, int]) -> None:
+    (height, width), (x0, y0), (field_width, field_height) = shape, origin_xy, levels.size_wh
+    if min(x0, y0) < 0 or x0 + width > field_width or y0 + height > field_height:
+        raise ValueError(
+            f"an image of {width} x {height} px at `origin_xy` {tuple(origin_xy)} leaves the field of {levels.size_wh} "
+            "px that `levels` were measured on"
+        )
