@@ -44,7 +44,7 @@ def segment_nuclei(
         ValueError: not (H, W), no pixel, NaN pixels, an unknown method, a tile outside the field of ``levels``.
         TypeError: pixels of another type.
     """
-    image = np.asarray(image)
+    image = np.ascontiguousarray(image)
     check_pixels(image)
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}. Received: {method!r}")
@@ -79,7 +79,7 @@ def segment_nucleus_tile(
         ValueError: not (H, W), no pixel, NaN pixels, a tile outside the field of ``levels``.
         TypeError: pixels of another type.
     """
-    image = np.asarray(image)
+    image = np.ascontiguousarray(image)
     check_pixels(image)
     _check_place(image, levels, origin_xy)
     return segment_robust(image, levels, origin_xy)

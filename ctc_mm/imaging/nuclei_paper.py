@@ -8,6 +8,8 @@ import numpy as np
 BLUR_PX = 9
 CLOSING_WH = (21, 7)
 ITERATIONS = 4
+# Gradients under this part of the brightest pixel are rounding.
+LEAST_GRADIENT = 1e-4
 
 
 def segment_paper(image: np.ndarray) -> np.ndarray:
@@ -34,19 +36,19 @@ def segment_paper(image: np.ndarray) -> np.ndarray:
 
 def _gradient_mask(image: np.ndarray) -> np.ndarray:
     grey = cv2.GaussianBlur(image.astype(np.float32), (3, 3), 0)
+    # "Regions with a high horizontal gradient and low vertical gradient were left".
     gradient = np.abs(cv2.Scharr(grey, cv2.CV_32F, 1, 0)) - np.abs(cv2.Scharr(grey, cv2.CV_32F, 0, 1))
-    gradient = np.maximum(gradient, 0)
-    top = float(gradient.max())
-    if top <= 0:
-        return np.zeros(image.shape, np.uint8)
-    # 16-bit steps for Otsu: the shape of the histogram matters, not the camera's depth.
+    np.maximum(gradient, 0, out=gradient)
     smooth = cv2.blur(cv2.GaussianBlur(gradient, (BLUR_PX, BLUR_PX), 0), (BLUR_PX, BLUR_PX))
-    scaled = np.rint(smooth * (65535 / max(float(smooth.max()), 1e-30))).astype(np.uint16)
-    _, mask = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    mask = mask.astype(np.uint8)
+    top = float(smooth.max())
+    # On a level image rounding alone leaves gradients.
+    if top <= LEAST_GRADIENT * float(np.abs(grey).max()):
+        return np.zeros(image.shape, np.uint8)
+    # 16-bit steps for Otsu: the histogram's shape matters, not the camera's depth.
+    scaled = np.rint(smooth * (65535 / top)).astype(np.uint16)
+    mask = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1].astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_RECT, CLOSING_WH))
-    mask = cv2.erode(mask, None, iterations=ITERATIONS)
-    return cv2.dilate(mask, None, iterations=ITERATIONS)
+    return cv2.dilate(cv2.erode(mask, None, iterations=ITERATIONS), None, iterations=ITERATIONS)
 
 
 def number_by_first_pixel(labels: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ class NucleusLevelsPass:
         for key, block in _blocks(tile, origin_xy):
             if key in self._blocks:
                 raise ValueError(f"the block at x {key[1] * BLOCK_PX}, y {key[0] * BLOCK_PX} was given twice")
-            self._blocks[key] = _measure_block(block)
+            self._blocks[key] = _measure_block(np.ascontiguousarray(block))
 
     def result(self) -> NucleusLevels:
         """Levels of the field.

@@ -132,6 +132,16 @@ def test_count_does_not_depend_on_the_view(seed, view):
     assert segment_nuclei(np.ascontiguousarray(turned)).max() == segment_nuclei(image).max()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_views_are_as_good_as_copies(method):
+    image, _ = draw_field(size_wh=(200, 160), n=10, seed=3)
+    view = np.repeat(image, 2, axis=1)[::-1, ::2]
+    before = view.copy()
+    assert np.array_equal(segment_nuclei(view, method), segment_nuclei(before, method))
+    assert measure_nucleus_levels(view) == measure_nucleus_levels(before)
+    assert np.array_equal(view, before)
+
+
 @quick
 @given(
     hnp.arrays(
@@ -182,15 +192,23 @@ def test_unknown_method():
         segment_nuclei(np.zeros((4, 4), np.uint8), "otsu")
 
 
-def test_paper_recipe_fills_minimum_area_rectangles():
+@pytest.mark.parametrize(
+    ("side", "boxes"),
+    [
+        # A closing of 21 px joins the two flanks of a small nucleus ...
+        (16, [(67, 51, 26, 18)]),
+        (24, [(63, 48, 34, 24)]),
+        # ... and not those of a large one: its upper and lower edge have no horizontal gradient.
+        (40, [(55, 43, 10, 34), (95, 43, 10, 34)]),
+    ],
+)
+def test_paper_recipe_fills_minimum_area_rectangles(side, boxes):
     image = np.zeros((120, 160), np.uint8)
-    cv2.rectangle(image, (30, 40), (69, 79), 200, -1)
+    image[60 - side // 2 : 60 + side // 2, 80 - side // 2 : 80 + side // 2] = 200
     labels = segment_nuclei(image, "paper")
-    assert labels.max() >= 1
-    box = cv2.boundingRect((labels > 0).astype(np.uint8))
-    # The gradient keeps the left and right flank; the closing of 21 px does not always join them.
-    assert box[1] <= 45
-    assert box[1] + box[3] >= 75
+    found = [cv2.boundingRect((labels == number).astype(np.uint8)) for number in range(1, labels.max() + 1)]
+    assert found == boxes
+    assert all((labels[y : y + h, x : x + w] > 0).all() for x, y, w, h in found)
 
 
 @pytest.mark.parametrize(
