@@ -22,7 +22,6 @@ import numpy as np
 from ctc_mm.cli import run_cli
 from ctc_mm.formats.files import write_json
 
-
 # Part -> whether it is measured on the shared images (else on phantoms). Part p is benchmark_p() of imaging_p.py.
 PARTS = {"nuclei": True, "spots": True, "imfish": False}
 
