@@ -24,7 +24,7 @@ LEAST_SOLIDITY = 0.9
 # Sharpness over the median of the field's cells; and how many cells it takes to speak of a median.
 LEAST_SHARPNESS = 0.6
 FEWEST_FOR_FOCUS = 5
-# Smoothing of the two scales whose edges are compared, over the diameter of the field's smaller cells.
+# Smoothing of the two scales whose edges are compared, over the usual diameter of the field's cells.
 _FINE, _COARSE = 1 / 16, 1 / 5
 # Length of a digital outline from its steps: Vossepoel and Smeulders 1982.
 _STRAIGHT, _DIAGONAL, _CORNER = 0.980, 1.406, -0.091
@@ -42,7 +42,7 @@ class CellMeasurement:
         diameter_px: diameter of a disc of that area.
         diameter_um: the same in micrometres; None where the scale is not known.
         circularity: 4 pi area / perimeter^2, at most 1.
-        solidity: area over that of its convex hull, at most 1.
+        solidity: area over that of its convex hull, in pixels, at most 1.
         contact: part of its outline that touches other cells.
         sharpness: fine edges over coarse ones inside the cell and along its outline: falls as focus is lost.
         touches_border: whether it reaches the image's edge.
@@ -100,8 +100,9 @@ def measure_cells(
     if not found:
         return []
     contacts = _contacts(labels)
-    areas = np.bincount(labels.ravel())
-    scales = _edge_energies(to_grey(image), labels, 2 * math.sqrt(float(np.median(areas[areas > 0][1:])) / math.pi))
+    areas = np.bincount(labels.ravel())[1:]
+    usual_px = 2 * math.sqrt(float(np.median(areas[areas > 0])) / math.pi)
+    scales = _edge_energies(to_grey(image), labels, usual_px)
     sharpness = {label: _sharpness(labels, label, place, scales) for label, place in found}
     middle = float(np.median(list(sharpness.values()))) if len(found) >= FEWEST_FOR_FOCUS else 0.0
     cells = []
@@ -176,7 +177,7 @@ def _with_reasons(
 
 
 def _perimeter_and_hull(mask: np.ndarray) -> tuple[float, float]:
-    """Length of the outer outlines of a mask, and the area of its convex hull, in pixels."""
+    """Length of the outer outlines of a mask, and how many pixels its convex hull has."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     perimeter = 0.0
     for contour in contours:
@@ -186,10 +187,11 @@ def _perimeter_and_hull(mask: np.ndarray) -> tuple[float, float]:
         chain = _STRAIGHT * (~diagonal).sum() + _DIAGONAL * diagonal.sum() + _CORNER * corners
         # The chain runs through the middles of the outer pixels: half a pixel inside.
         perimeter += float(chain) + math.pi
-    # The hull of the pixels' corners, not of their middles.
-    points = np.concatenate(contours)[:, 0]
-    corners = np.concatenate([points + offset for offset in ((0, 0), (1, 0), (0, 1), (1, 1))]).astype(np.int32)
-    return perimeter, float(cv2.contourArea(cv2.convexHull(corners)))
+    hull = cv2.convexHull(np.concatenate(contours))[:, 0].astype(np.int64)
+    edges = np.abs(np.roll(hull, -1, axis=0) - hull)
+    on_edge = int(np.gcd(edges[:, 0], edges[:, 1]).sum())
+    # Pick's theorem: how many pixels' middles lie in the hull, so that a digital disc fills its own.
+    return perimeter, cv2.contourArea(hull.astype(np.int32)) + on_edge / 2 + 1
 
 
 def _contacts(labels: np.ndarray) -> np.ndarray:

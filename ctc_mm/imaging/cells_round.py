@@ -23,8 +23,6 @@ MOST_OVERLAP = 0.2
 MOST_SHARED = 0.35
 # How much a larger outline is preferred to a smaller one, per factor e of area.
 LARGER_BONUS = 0.1
-# An outline may come out this much smaller than the smallest circle that was looked for.
-SIZE_TOLERANCE = 0.95
 # Bits after the point of OpenCV's polygons.
 _SHIFT = 4
 
@@ -78,7 +76,7 @@ def _rank_plausible(outlines: Outlines, least_px: float) -> np.ndarray:
         (mean_edge >= LEAST_MEAN_EDGE)
         & (counted >= LEAST_INSIDE * change.shape[1])
         & (outlines.inner_change <= INNER_FACTOR * change.sum(axis=1) / counted)
-        & (areas >= np.pi / 4 * (SIZE_TOLERANCE * least_px) ** 2)
+        & (areas >= np.pi / 4 * least_px**2)
     )
     strength = (np.sign(change) * np.log1p(np.abs(change) / FULL_EDGE)).sum(axis=1) / counted / math.log1p(4)
     # Rounded: sums of other bits in other tiles must not change the order.
