@@ -36,6 +36,7 @@ from ctc_mm.imfish.settings import ImFISHSettings
 
 CROPS = ("cep8", "all")
 DAMAGED = "field that cannot be read (--skip-damaged)"
+REMARK = "remark on how a field is read"
 # Rows of a field that are read at once to cut crops from.
 BAND_ROWS = 1024
 
@@ -144,6 +145,8 @@ def convert_fields(
         def convert(source: FieldSource) -> JudgedField | None:
             try:
                 with source.open(options.um_per_px) as field:
+                    for note in field.notes:
+                        report.note(REMARK, note)
                     result = cache.classify_open(field, options.settings, options.um_per_px, progress=over_tiles)
                     judged = JudgedField(source, _group_of(source, options), result)
                     _write_cells(judged, field, options, writer)

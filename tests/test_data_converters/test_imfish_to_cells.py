@@ -204,6 +204,13 @@ def test_a_file_a_channel_gives_the_same_cells(main, slides, tmp_path):
     assert split.skipped_counts == {"field that lacks a channel's file": 1}
 
 
+def test_colour_files_for_a_channel_are_told_of(main, small, tmp_path):
+    write_image(small / "A_cd45.tif", np.zeros((300, 260, 3), np.uint16))
+    report = main([str(small), "--out", str(tmp_path / "a"), "--channels", PATTERNS])
+    (remark,) = report.notes["remark on how a field is read"]
+    assert re.search("A_cd45.tif: .*brightest colour", remark)
+
+
 def test_thresholds_given_are_used_and_recorded(main, slides, tmp_path):
     arguments = [str(slides[0] / "P2"), "--out", str(tmp_path / "a"), "--channels", CHANNELS]
     main(

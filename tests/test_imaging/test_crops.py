@@ -138,3 +138,9 @@ def test_moved_boxes_lie_on_what_they_marked():
 def test_boxes_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(N, 4\). Received: \(3,\)"):
         boxes_in_window(np.zeros(3), (0, 0), 5)
+
+
+def test_window_may_be_wider_than_high():
+    seen = boxes_in_window(np.array([[12, 22, 18, 28], [12, 22, 18, 33], [45, 22, 55, 28]]), (10, 20), (40, 10))
+    np.testing.assert_array_equal(seen.whole, [0])
+    np.testing.assert_array_equal(seen.cut_xyxy, [[2, 2, 8, 10], [35, 2, 40, 8]])

@@ -88,7 +88,7 @@ class LoadField(BaseTransform):
                 levels = self._measure(field)
                 image = self._read(field, levels, window_of(results, field.size_wh, "LoadField"))
         else:
-            with source.open() as field:
+            with source.open(results.get("um_per_px")) as field:
                 levels = self._levels_of_files(field)
                 image = self._read(field, levels, window_of(results, field.size_wh, "LoadField"))
         results["img"] = image
