@@ -105,16 +105,15 @@ class _Cutter:
 
     def cut(self, image: LabelledImage) -> None:
         """Cut the cells of one image."""
-        for index, cell in enumerate(image.cells):
-            if cell.is_ignore:
-                self.report.skip(IGNORED, f"{image.file_name}: {index}")
+        # A region of every class stands once a class in COCO.
+        for box_xyxy in dict.fromkeys(cell.box_xyxy for cell in image.cells if cell.is_ignore):
+            self.report.skip(IGNORED, f"{image.file_name}: {', '.join(f'{value:g}' for value in box_xyxy)}")
         if image.num_cells == 0:
             self.report.images_without_cells += 1
             return
         pixels = self._read(image)
-        for index, cell in enumerate(image.cells):
-            if not cell.is_ignore:
-                self._write(image, index, cell, pixels)
+        for index, cell in enumerate(cell for cell in image.cells if not cell.is_ignore):
+            self._write(image, index, cell, pixels)
 
     def _read(self, image: LabelledImage) -> np.ndarray:
         path, _ = resolve_inside(self.images_root, self.images_root, image.file_name)
