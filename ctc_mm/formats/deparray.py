@@ -190,7 +190,9 @@ def match_entries(
 def same_name(text: str) -> str:
     """The form in which samples and patients are compared: numbers as numbers, no case, no doubled spaces."""
     words = normalise_label(text)
-    return str(int(words.split(".")[0])) if re.fullmatch(r"[0-9]+(\.0+)?", words) else words
+    if not re.fullmatch(r"[0-9]+(\.0+)?", words):
+        return words
+    return words.split(".")[0].lstrip("0") or "0"
 
 
 def same_cell(text: str) -> str:

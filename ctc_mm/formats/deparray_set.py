@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ctc_mm.errors import AnnotationError, ImageReadError
 from ctc_mm.formats import deparray
 from ctc_mm.formats.cell_set import COLUMNS, UNLABELLED, CellRow, CellSetWriter, count_cells
@@ -205,34 +203,31 @@ def _write(
     sizes_wh = {}
     for channel, source in sorted(cell.images.items()):
         try:
-            pixels = _read_finite(in_dir / source)
+            pixels = read_image(in_dir / source)
         except ImageReadError as error:
             report.skip(UNREADABLE, f"{source}: {str(error).removeprefix(f'{in_dir / source}: ')}")
             continue
         height, width = pixels.shape[:2]
         sizes_wh[channel] = (width, height)
-        row = CellRow(
-            cell_id=cell.cell_id,
-            channel=channel,
-            label=one.label,
-            group=one.group,
-            source=source,
-            box_xyxy=entry.box_xyxy if entry is not None and entry.box_xyxy else (0, 0, width, height),
-            um_per_px=options.um_per_px,
-            keep=entry is None or entry.keep,
-            extra={_SAMPLE_COLUMN: cell.sample, **(entry.extra if entry is not None else {})},
-        )
-        writer.add(row, pixels)
+        try:
+            row = CellRow(
+                cell_id=cell.cell_id,
+                channel=channel,
+                label=one.label,
+                group=one.group,
+                source=source,
+                box_xyxy=entry.box_xyxy if entry is not None and entry.box_xyxy else (0, 0, width, height),
+                um_per_px=options.um_per_px,
+                keep=entry is None or entry.keep,
+                extra={_SAMPLE_COLUMN: cell.sample, **(entry.extra if entry is not None else {})},
+            )
+            writer.add(row, pixels)
+        except ValueError as error:
+            places = [in_dir / source] if entry is None else [in_dir / source, entry.place]
+            raise AnnotationError(f"{', '.join(map(str, places))}: {error}") from error
     if len(set(sizes_wh.values())) > 1:
         sizes = ", ".join(f"{channel} {width} x {height} px" for channel, (width, height) in sizes_wh.items())
         report.note(SIZES_DIFFER, f"{cell.cell_id} ({sizes})")
-
-
-def _read_finite(path: Path) -> np.ndarray:
-    pixels = read_image(path)
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ImageReadError(f"{path}: holds NaN or infinite pixels; mend or mask them, and export it again")
-    return pixels
 
 
 def _note_table(table: Path, entries: CellEntries, report: ConversionReport) -> None:

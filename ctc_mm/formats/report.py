@@ -121,5 +121,5 @@ def gather(items: Sequence[T], work: Callable[[T], R], progress: Progress, descr
         lines = [f"- {error}" for error in errors[:SHOWN_PROBLEMS]]
         if len(errors) > SHOWN_PROBLEMS:
             lines.append(f"- and {len(errors) - SHOWN_PROBLEMS} more")
-        raise AnnotationError(f"{len(errors)} problems, no label file written:\n" + "\n".join(lines))
+        raise AnnotationError(f"{len(errors)} problems, nothing written:\n" + "\n".join(lines))
     return results

@@ -153,6 +153,7 @@ def test_names_that_stay_what_they_are():
         "a12", "12b", "1.5", "cell", "cellar 3", "12.01",
     ]  # fmt: skip
     assert same_name("Cell 12") != same_name("12")
+    assert same_cell("0" + "9" * 5000) == "9" * 5000  # more digits than Python turns into a number
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -227,3 +227,24 @@ def test_options_that_cannot_be():
     for name in ("group", "sample"):
         with pytest.raises(ValueError, match=f"`extra` names '{name}'"):
             DEPArrayOptions(extra=(name,))
+
+
+def test_a_value_that_cannot_be_written_is_told_with_image_and_line(lab):
+    lab.images("S1/1_BF.png", "S1/2_BF.png")
+    rules = LabelRules({"blast": "a/b"})
+    with pytest.raises(
+        AnnotationError, match=r"export/S1/2_BF\.png, .*t\.csv, line 3: `label` becomes a folder.*'a/b'"
+    ):
+        lab.convert("Cell,Class\n1,CTC\n2,blast\n", rules=rules)
+    assert not lab.out.exists()
+
+
+def test_linked_folders_of_patients_are_read_and_a_link_to_nothing_is_counted(lab, tmp_path):
+    lab.images("S1/1_BF.png")
+    (lab.export / "S1").rename(tmp_path / "elsewhere")
+    (lab.export / "S1").symlink_to(tmp_path / "elsewhere")
+    (lab.export / "S2").mkdir()
+    (lab.export / "S2/7_BF.png").symlink_to(tmp_path / "nothing.png")
+    report = lab.convert()
+    assert [row.cell_id for row in lab.rows()] == ["S1/1"]
+    assert report.skipped == {made.UNREADABLE: ["S2/7_BF.png: no such image file; check the path"]}
