@@ -27,6 +27,8 @@ BACKGROUND_CONTRAST = 0.5
 NOISE_SIGMAS = 4.0
 # A ring is the median of a hundred pixels and more: its noise is an eighth of a pixel's. A valley lies above this one.
 VALLEY_NOISE_SIGMAS = 1.0
+# Cells with CD45 are so many times as bright as those without: a gap among a few cells of one kind is no valley.
+HILL_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def cd45_threshold(intensities: np.ndarray, levels: CD45Levels) -> tuple[float, 
     # Below the noise all are alike.
     logs = np.log(np.maximum(np.asarray(intensities, np.float64), floor))
     valley = deepest_valley(logs)
-    if valley is None:
+    if valley is None or np.median(logs[logs > valley]) - np.median(logs[logs <= valley]) < math.log(HILL_RATIO):
         return usual, "background"
     return math.exp(valley), "valley"
 

@@ -49,6 +49,12 @@ def test_cd45_of_one_kind_is_judged_by_the_background(intensities):
     assert cd45_threshold(np.array(intensities), LEVELS) == (60.0, "background")
 
 
+def test_gap_among_few_cells_of_one_kind_is_no_valley():
+    few = np.array([20.0, 21.0, 22.0, 23.0, 24.0, 70.0, 72.0, 74.0, 76.0, 78.0])
+    assert deepest_valley(np.log(few)) is not None
+    assert cd45_threshold(few, LEVELS) == (60.0, "background")
+
+
 def test_cd45_without_background_is_judged_by_the_noise():
     assert cd45_threshold(np.zeros(0), CD45Levels((9, 9), ((0.0,),), 6.0)) == (24.0, "background")
 
