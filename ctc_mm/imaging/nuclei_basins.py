@@ -66,7 +66,7 @@ def find_basins(rank: np.ndarray, highest: np.ndarray, pixels: np.ndarray) -> np
         pixels: places in the flat image, rising, int64 (M,); whole connected components.
 
     Returns:
-        int32 (M,): 1..N in the order of the peaks' places.
+        int64 (M,): 1..N in the order of the peaks' places.
     """
     own = rank.ravel()[pixels].astype(np.int32) % _PHASES
     best = highest.ravel()[pixels].astype(np.int32) % _PHASES
@@ -80,7 +80,7 @@ def find_basins(rank: np.ndarray, highest: np.ndarray, pixels: np.ndarray) -> np
         if np.array_equal(further, pointer):
             break
         pointer = further
-    return np.cumsum(pointer == numbers, dtype=np.int32)[pointer]
+    return np.cumsum(pointer == numbers)[pointer]
 
 
 def _steps(width: int) -> np.ndarray:
@@ -94,7 +94,7 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
     """Sum up basins and their borders.
 
     Args:
-        basin: number of each pixel's basin, int32 (M,), 1..N.
+        basin: number of each pixel's basin, int64 (M,), 1..N.
         pixels: places in the flat image, rising, int64 (M,).
         heights: uint16 (H, W).
     """
@@ -125,7 +125,7 @@ def _measure_borders(
     for step in (1, width):
         other = flat_number[framed + (1 if step == 1 else width + 1)]
         border = (other != basin) & (other > 0)
-        first, second, here = basin[border].astype(np.int64), other[border].astype(np.int64), pixels[border]
+        first, second, here = basin[border], other[border].astype(np.int64), pixels[border]
         keys.append(np.minimum(first, second) * size + np.maximum(first, second))
         lower.append(np.minimum(flat_heights[here], flat_heights[here + step]))
     found, index, edges = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)

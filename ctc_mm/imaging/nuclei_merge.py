@@ -86,7 +86,7 @@ def merge_basins(basins: Basins) -> np.ndarray:
     """Put basins together that are one nucleus.
 
     Returns:
-        int32 (N + 1,): for each basin the lowest number of those it was put together with; 0 for the background.
+        int64 (N + 1,): for each basin the lowest number of those it was put together with; 0 for the background.
     """
     return _Merging(basins).run()
 
@@ -96,7 +96,7 @@ class _Merging:
 
     def __init__(self, basins: Basins) -> None:
         self.regions = regions_of(basins)
-        self.owner = np.arange(len(basins.area), dtype=np.int32)
+        self.owner = np.arange(len(basins.area))
         pairs = [tuple(pair) for pair in basins.pairs.tolist()]
         self.borders: dict[tuple[int, int], Border] = dict(
             zip(pairs, (tuple(row) for row in basins.borders.tolist()), strict=True)

@@ -69,7 +69,7 @@ def find_crowded_basins(image: np.ndarray, levels: NucleusLevels) -> tuple[np.nd
     """What ``segment_robust`` puts together again in a field: the basins of the components with several peaks.
 
     Returns:
-        Places of the pixels in the flat image, int64 (M,); their basins, int32 (M,), 1..N; the basins' sums.
+        Places of the pixels in the flat image, int64 (M,); their basins, int64 (M,), 1..N; the basins' sums.
     """
     heights, mask = _foreground(image, levels, (0, 0))
     pixels = np.flatnonzero(mask.view(bool))
@@ -134,13 +134,14 @@ def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.nda
 def _components(
     heights: np.ndarray, mask: np.ndarray, pixels: np.ndarray, origin_xy: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Each foreground pixel's component, int32 (M,); whether that has several peaks, bool (M,); ranks of the relief."""
+    """Each foreground pixel's component, int64 (M,); whether that has several peaks, bool (M,); ranks of the relief."""
     count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     flat = labels.ravel()
     rank, highest = steepest_ascent(_relief(heights, mask), origin_xy)
     peaks = np.flatnonzero((rank == highest) & mask.view(bool))
     n_peaks = np.bincount(flat[peaks], minlength=count)
-    region = flat[pixels]
+    # Of the type that NumPy counts and looks up by, so that it need not be cast each time.
+    region = flat[pixels].astype(np.int64)
     return region, (n_peaks > 1)[region], (rank, highest)
 
 
@@ -180,7 +181,7 @@ def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
     A region's height is the mean of its heights weighted by themselves: that of its bright inside, whatever the rim.
 
     Args:
-        region: number of each pixel's region, int32 (M,).
+        region: number of each pixel's region, int64 (M,).
         height: of each pixel, uint16 (M,).
     """
     value = height.astype(np.float64)

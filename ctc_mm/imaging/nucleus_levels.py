@@ -7,7 +7,7 @@ A block's numbers depend on its own pixels alone, so they come out the same howe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -104,10 +104,19 @@ class NucleusLevelsPass:
         """
         check_pixels(tile)
         self._check_place(tile, origin_xy)
-        for key, block in _blocks(tile, origin_xy):
-            if key in self._blocks:
-                raise ValueError(f"the block at x {key[1] * BLOCK_PX}, y {key[0] * BLOCK_PX} was given twice")
-            self._blocks[key] = _measure_block(np.ascontiguousarray(block))
+        # Blocks begin at multiples of the means' and cells' sides, so these come out the same from a whole tile.
+        tile = np.ascontiguousarray(tile)
+        means = _means(tile)
+        darkest = _per_cell_minimum(means)
+        for y in range(0, tile.shape[0], BLOCK_PX):
+            for x in range(0, tile.shape[1], BLOCK_PX):
+                row, column = (origin_xy[1] + y) // BLOCK_PX, (origin_xy[0] + x) // BLOCK_PX
+                if (row, column) in self._blocks:
+                    raise ValueError(f"the block at x {column * BLOCK_PX}, y {row * BLOCK_PX} was given twice")
+                parts = (
+                    _block(pixels, y, x, side) for pixels, side in ((tile, 1), (means, MEAN_PX), (darkest, CELL_PX))
+                )
+                self._blocks[row, column] = _measure_block(*parts)
 
     def result(self) -> NucleusLevels:
         """Levels of the field.
@@ -123,7 +132,7 @@ class NucleusLevelsPass:
         areas = np.array([block.area_px for block in every], dtype=np.float64)
         noise = _weighted_median(np.array([block.noise for block in every]), areas)
         darkest = np.concatenate([np.concatenate([block.darkest for block in row], axis=1) for row in blocks])
-        background = _open_and_smooth(darkest) + DARKEST_OF_CELL * noise
+        background = _smooth(_open(darkest)) + DARKEST_OF_CELL * noise
         heights = np.stack([block.heights for block in every])
         parting = _otsu(np.sqrt(heights), np.repeat(areas, QUANTILES)) ** 2
         return NucleusLevels(
@@ -182,28 +191,25 @@ def check_pixels(image: np.ndarray) -> None:
         raise ValueError(f"the DAPI image holds {wrong} NaN or infinite pixels; mend or mask them first")
 
 
-def _blocks(tile: np.ndarray, origin_xy: tuple[int, int]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    for y in range(0, tile.shape[0], BLOCK_PX):
-        for x in range(0, tile.shape[1], BLOCK_PX):
-            key = ((origin_xy[1] + y) // BLOCK_PX, (origin_xy[0] + x) // BLOCK_PX)
-            yield key, tile[y : y + BLOCK_PX, x : x + BLOCK_PX]
+def _block(values: np.ndarray, y: int, x: int, side_px: int) -> np.ndarray:
+    """What belongs to the block at a pixel, of values each of which stands for a square of ``side_px``."""
+    length = BLOCK_PX // side_px
+    return values[y // side_px : y // side_px + length, x // side_px : x // side_px + length]
 
 
-def _measure_block(block: np.ndarray) -> _Block:
+def _measure_block(block: np.ndarray, means: np.ndarray, darkest: np.ndarray) -> _Block:
     low, high, *_ = cv2.minMaxLoc(block)
-    means = _means(block)
-    darkest = _per_cell_minimum(means)
-    heights = np.maximum(means - _spread(_open_and_smooth(darkest), means.shape), 0)
+    heights = np.maximum(means - _spread(_open(darkest), means.shape), 0)
     # Every second mean of every second row gives the same quantiles in a quarter of the time.
     heights = np.sort(heights[::2, ::2], axis=None)
     places = (np.arange(QUANTILES) + 0.5) / QUANTILES * heights.size
     return _Block(low, high, darkest, _noise(means), block.size, heights[places.astype(np.int64)])
 
 
-def _means(block: np.ndarray) -> np.ndarray:
+def _means(tile: np.ndarray) -> np.ndarray:
     """Means of 4 x 4 pixels, float32; a rest at the right or bottom edge is filled up by its last column or row."""
-    bottom, right = -block.shape[0] % MEAN_PX, -block.shape[1] % MEAN_PX
-    values = block.astype(np.float32)
+    bottom, right = -tile.shape[0] % MEAN_PX, -tile.shape[1] % MEAN_PX
+    values = tile.astype(np.float32)
     if bottom or right:
         values = cv2.copyMakeBorder(values, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     return cv2.resize(values, (values.shape[1] // MEAN_PX, values.shape[0] // MEAN_PX), interpolation=cv2.INTER_AREA)
@@ -220,11 +226,14 @@ def _spread(cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.repeat(np.repeat(cells, step, axis=0), step, axis=1)[: shape[0], : shape[1]]
 
 
-def _open_and_smooth(cells: np.ndarray) -> np.ndarray:
-    """Grey opening by 3 x 3 cells, so that a cell covered by nuclei takes its neighbours' background; then smoothed."""
+def _open(cells: np.ndarray) -> np.ndarray:
+    """Grey opening by 3 x 3 cells: a cell covered by nuclei takes its neighbours' background."""
     kernel = np.ones((3, 3), np.uint8)
-    opened = cv2.dilate(cv2.erode(cells, kernel), kernel)
-    return cv2.sepFilter2D(opened, cv2.CV_64F, *[np.array([0.25, 0.5, 0.25])] * 2, borderType=cv2.BORDER_REPLICATE)
+    return cv2.dilate(cv2.erode(cells, kernel), kernel)
+
+
+def _smooth(cells: np.ndarray) -> np.ndarray:
+    return cv2.sepFilter2D(cells, cv2.CV_64F, *[np.array([0.25, 0.5, 0.25])] * 2, borderType=cv2.BORDER_REPLICATE)
 
 
 def _noise(means: np.ndarray) -> float:

@@ -90,7 +90,9 @@ def test_group_larger_than_the_halo_is_told_and_settles_in_a_larger_tile():
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_levels_do_not_depend_on_tiles_or_their_order(field, order):
+@pytest.mark.parametrize("scale", [1, np.float32(1 / 4093)], ids=["uint16", "float32"])
+def test_levels_do_not_depend_on_tiles_or_their_order(field, order, scale):
+    field = field * scale if scale != 1 else field
     height, width = field.shape
     expected = measure_nucleus_levels(field)
     for tile_px in (256, 512, 768):
