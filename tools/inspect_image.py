@@ -19,6 +19,7 @@ from ctc_mm.imfish import classify_field
 from ctc_mm.imfish.picture import draw_imfish
 
 METHODS, MODES = ("robust", "paper", "learned"), ("full", "paper")
+NEEDED = {"nuclei": ["dapi"], "imfish": ["dapi", "cep8"]}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,13 +61,17 @@ def draw(args: argparse.Namespace) -> Picture:
     """Open the image and draw what was asked for."""
     source = (args.image, args.channels, args.um_per_px)
     shown = {"method": args.method, "region_xyxy": args.region, "zoom": args.zoom}
-    if args.what == "nuclei":
-        with open_one_field(*source, needed=["dapi"]) as field:
-            return draw_nuclei(field, "dapi", **shown)
     if args.what == "cells":
-        with open_bright_field(*source) as field:
+        opened = open_bright_field(*source)
+    else:
+        opened = open_one_field(*source, needed=NEEDED[args.what], optional=["cd45"])
+    with opened as field:
+        if args.out.resolve() in [path.resolve() for path in field.paths]:
+            raise ValueError(f"{args.out}: is the image itself, which the picture would replace; choose another --out")
+        if args.what == "nuclei":
+            return draw_nuclei(field, "dapi", **shown)
+        if args.what == "cells":
             return draw_cells(field, diameter_um=tuple(args.diameter_um or DIAMETER_UM), **shown)
-    with open_one_field(*source, needed=["dapi", "cep8"], optional=["cd45"]) as field:
         result = classify_field(field, mode=args.mode, method=shown.pop("method"), progress=progress)
         return draw_imfish(field, result, **shown)
 

@@ -46,10 +46,12 @@ def open_one_field(
         return _open_by_names(path, um_per_px, needed, optional)
     missing = [name for name in needed if name not in channels]
     if missing:
+        free = next(place for place in range(len(channels) + 1) if place not in channels.values())
+        example = f"{missing[0]}=*_{missing[0]}.tif" if _are_patterns(channels) else f"{missing[0]}={free}"
         raise ValueError(
-            f"channels {', '.join(channels)} are given, {', '.join(missing)} is missing; add for example {missing[0]}=0"
+            f"channels {', '.join(channels)} are given, {', '.join(missing)} is missing; add for example {example}"
         )
-    if not any(is_pattern(theirs) for theirs in channels.values()):
+    if not _are_patterns(channels):
         return open_field(path, channels, um_per_px)
     return _source_by_patterns(path, channels).open(um_per_px)
 
@@ -95,6 +97,10 @@ def _open_by_names(path: Path, um_per_px: float | None, needed: Sequence[str], o
     )
 
 
+def _are_patterns(channels: ChannelMap) -> bool:
+    return any(is_pattern(theirs) for theirs in channels.values())
+
+
 def _source_by_patterns(path: Path, channels: ChannelMap) -> FieldSource:
     """The field of a folder that a file belongs to, or the folder's only one."""
     report = ConversionReport()
@@ -108,7 +114,8 @@ def _source_by_patterns(path: Path, channels: ChannelMap) -> FieldSource:
         raise ImageReadError(f"{path}: no such image file; check the path")
     # A pattern such as DAPI/*.tif starts a folder above the file.
     depth = max(str(pattern).count("/") for pattern in channels.values())
-    folder = path.parents[min(depth, len(path.parents) - 1)]
+    parents = path.absolute().parents
+    folder = parents[min(depth, len(parents) - 1)]
     for source in list_fields(folder, channels, report=report):
         if any(path.samefile(member) for member in source.paths.values()):
             return source

@@ -64,8 +64,12 @@ def test_unnamed_channels_are_an_error_with_the_cure(tmp_path):
 
 
 def test_map_without_a_needed_channel(tmp_path):
-    with pytest.raises(ValueError, match=r"channels dapi are given, cep8 is missing; add for example cep8=0"):
+    with pytest.raises(ValueError, match=r"channels dapi are given, cep8 is missing; add for example cep8=1"):
         open_one_field(tmp_path / "none.tif", {"dapi": 0}, needed=NEEDED)
+    with pytest.raises(ValueError, match=r"cep8 is missing; add for example cep8=0"):
+        open_one_field(tmp_path / "none.tif", {"dapi": 1}, needed=NEEDED)
+    with pytest.raises(ValueError, match=r"cep8 is missing; add for example cep8=\*_cep8\.tif"):
+        open_one_field(tmp_path / "none.tif", {"dapi": "*_w1.tif"}, needed=NEEDED)
 
 
 def test_one_file_a_channel_named_by_any_of_its_files(folder):
@@ -75,13 +79,15 @@ def test_one_file_a_channel_named_by_any_of_its_files(folder):
         assert values(field) == [101, 102]
 
 
-def test_one_file_a_channel_in_folders_of_their_own(tmp_path):
+def test_one_file_a_channel_in_folders_of_their_own(tmp_path, monkeypatch):
     for place, channel in enumerate(("DAPI", "CEP8")):
         (tmp_path / channel).mkdir()
         for name in ("s1", "s2"):
             write_image(tmp_path / channel / f"{name}.png", plane(10 * place + int(name[1]), np.uint8))
     channels = parse_channel_map("dapi=DAPI/*.png,cep8=CEP8/*.png")
     assert values(open_one_field(tmp_path / "CEP8" / "s2.png", channels, needed=NEEDED)) == [2, 12]
+    monkeypatch.chdir(tmp_path / "CEP8")  # the pattern's folder lies above what the path names
+    assert values(open_one_field("s1.png", channels, needed=NEEDED)) == [1, 11]
 
 
 def test_folder_of_a_single_field(folder):

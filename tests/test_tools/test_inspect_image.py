@@ -130,3 +130,16 @@ def test_failures_end_with_1_and_write_nothing(tool, slide, tmp_path, capsys):
     assert run_cli(tool, [str(slide / "s.ome.tif"), "--what", "nuclei", "--region", "0,0,401,10", *out]) == 1
     assert "leaves field 's' of 400 x 360 px" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_never_takes_the_place_of_the_image(tool, tmp_path, capsys):
+    write_image(tmp_path / "s_w0.png", np.zeros((40, 50), np.uint8))
+    write_image(tmp_path / "s_w1.png", np.zeros((40, 50), np.uint8))
+    before = [(tmp_path / name).read_bytes() for name in ("s_w0.png", "s_w1.png")]
+    image = str(tmp_path / "s_w0.png")
+    assert run_cli(tool, [image, "--what", "nuclei", "--out", image]) == 1
+    assert "s_w0.png: is the image itself" in capsys.readouterr().err
+    channels = ["--channels", "dapi=*_w0.png,cep8=*_w1.png", "--mode", "paper"]
+    assert run_cli(tool, [image, "--what", "imfish", *channels, "--out", str(tmp_path / "s_w1.png")]) == 1
+    assert "s_w1.png: is the image itself" in capsys.readouterr().err
+    assert [(tmp_path / name).read_bytes() for name in ("s_w0.png", "s_w1.png")] == before
