@@ -19,7 +19,8 @@ ANGLES = 48
 RADII_PER_CIRCLE = np.linspace(0.6, 1.5, 28)
 # What a step of one radius from angle to angle costs, in units of the gain of an edge of full strength.
 STEP_COST = 0.15
-ROUNDS = 2
+# What a first outline must reach of an edge of full strength, on the mean, to be traced again.
+LEAST_FIRST_EDGE = 0.4
 # Coordinates are whole 32nds of a pixel, as cv2.remap takes them: a tile's place in the field does not change them.
 SUBPIXELS = 32
 _CHUNK = 512
@@ -59,6 +60,12 @@ class Outlines:
         return (self.radii_px * neighbours).sum(axis=1) * np.sin(2 * np.pi / ANGLES) / 2
 
     @property
+    def mean_edges(self) -> np.ndarray:
+        """Mean change of light along each outline over that of an edge of full strength, stronger ones cut; (N,)."""
+        counted = np.maximum(self.inside.sum(axis=1), 1)
+        return np.clip(self.change / FULL_EDGE, -1, 1).sum(axis=1) / counted
+
+    @property
     def centroid_shifts_yx(self) -> tuple[np.ndarray, np.ndarray]:
         """From each centre to the centroid of its outline, along y and x, whole 32nds of a pixel, each float64 (N,)."""
         x, y = self.radii_px * _COSINES, self.radii_px * _SINES
@@ -92,13 +99,12 @@ def trace_outlines(edges: Edges, centres: np.ndarray) -> Outlines:
 
 def _trace_twice(edges: Edges, centres: np.ndarray) -> Outlines:
     """Trace, then again around the middle of what was found: from there an outline is seen without slant."""
-    for _ in range(ROUNDS - 1):
-        first = _trace(edges, centres)
-        shift_y, shift_x = first.centroid_shifts_yx
-        circle = np.sqrt(first.areas_px / np.pi)
-        y, x = centres[:, 1] + shift_y, centres[:, 2] + shift_x
-        centres = np.stack([centres[:, 0], y, x, circle, centres[:, 4]], axis=1)
-    return _trace(edges, centres)
+    first = _trace(edges, centres)
+    hopeful = first.mean_edges >= LEAST_FIRST_EDGE
+    centres, first = centres[hopeful], first.take(hopeful)
+    shift_y, shift_x = first.centroid_shifts_yx
+    y, x = centres[:, 1] + shift_y, centres[:, 2] + shift_x
+    return _trace(edges, np.stack([centres[:, 0], y, x, np.sqrt(first.areas_px / np.pi), centres[:, 4]], axis=1))
 
 
 def _trace(edges: Edges, centres: np.ndarray) -> Outlines:

@@ -70,10 +70,9 @@ def _rank_plausible(outlines: Outlines, least_px: float) -> np.ndarray:
     """Indices of the outlines that may be cells, best first."""
     counted = np.maximum(outlines.inside.sum(axis=1), 1)
     change = outlines.change
-    mean_edge = np.clip(change / FULL_EDGE, -1, 1).sum(axis=1) / counted
     areas = outlines.areas_px
     plausible = (
-        (mean_edge >= LEAST_MEAN_EDGE)
+        (outlines.mean_edges >= LEAST_MEAN_EDGE)
         & (counted >= LEAST_INSIDE * change.shape[1])
         & (outlines.inner_change <= INNER_FACTOR * change.sum(axis=1) / counted)
         & (areas >= np.pi / 4 * least_px**2)
