@@ -200,8 +200,7 @@ def _block(values: np.ndarray, y: int, x: int, side_px: int) -> np.ndarray:
 def _measure_block(block: np.ndarray, means: np.ndarray, darkest: np.ndarray) -> _Block:
     low, high, *_ = cv2.minMaxLoc(block)
     heights = np.maximum(means - _spread(_open(darkest), means.shape), 0)
-    # Every second mean of every second row gives the same quantiles in a quarter of the time.
-    heights = np.sort(heights[::2, ::2], axis=None)
+    heights = np.sort(heights, axis=None)
     places = (np.arange(QUANTILES) + 0.5) / QUANTILES * heights.size
     return _Block(low, high, darkest, _noise(means), block.size, heights[places.astype(np.int64)])
 

@@ -121,7 +121,7 @@ def test_deep_image_is_not_cut_to_8_bits():
 @quick
 @given(st.integers(0, 10**6), st.sampled_from(["rot90", "rot180", "flip_x", "flip_y", "transpose"]))
 def test_count_does_not_depend_on_the_view(seed, view):
-    image, _ = draw_field(size_wh=(192, 192), n=14, seed=seed)
+    image, _ = draw_field(size_wh=(230, 201), n=16, seed=seed, gap=2)
     turned = {
         "rot90": np.rot90,
         "rot180": lambda a: np.rot90(a, 2),
@@ -209,6 +209,15 @@ def test_paper_recipe_fills_minimum_area_rectangles(side, boxes):
     found = [cv2.boundingRect((labels == number).astype(np.uint8)) for number in range(1, labels.max() + 1)]
     assert found == boxes
     assert all((labels[y : y + h, x : x + w] > 0).all() for x, y, w, h in found)
+
+
+def test_real_fields_of_whole_blocks_have_the_same_count_in_every_view(shared_data):
+    files = sorted((shared_data / "nuclei_dsb2018" / "images").iterdir())
+    images = [image for image in map(read_image, files) if image.shape == (256, 256)][:20]
+    assert len(images) == 20
+    for image in images:
+        count = segment_nuclei(image).max()
+        assert [segment_nuclei(view).max() for view in (np.rot90(image), image[:, ::-1], image[::-1])] == [count] * 3
 
 
 @pytest.mark.parametrize(
