@@ -53,8 +53,11 @@ def estimate_background(image: np.ndarray, block_px: int = BLOCK_PX, objects: Ob
         float32 (H, W), in the image's grey values; smooth, the grey value itself for a constant image.
 
     Raises:
-        ValueError: no (H, W) image with pixels, ``block_px`` under 1, an unknown kind of objects.
+        ValueError: no (H, W) image with pixels, ``block_px`` under 1, an unknown kind of objects; pixels are NaN or
+            infinite.
+        TypeError: the image is neither integer nor float.
     """
+    check_pixels(image)
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"the background is that of an (H, W) image with pixels, received shape {image.shape}")
     if block_px < 1:
@@ -69,6 +72,21 @@ def estimate_background(image: np.ndarray, block_px: int = BLOCK_PX, objects: Ob
         # `resize` puts the centre of a coarse pixel where the centre of its block lies.
         background += _resize(_smooth_grid(grid, noise, objects), samples.shape)
     return _resize(background * np.float32(scale), image.shape)
+
+
+def check_pixels(image: np.ndarray) -> None:
+    """Refuse what cannot be reckoned with.
+
+    Raises:
+        ValueError: pixels are NaN or infinite.
+        TypeError: the image is neither integer nor float.
+    """
+    if image.dtype.kind not in "uif":
+        raise TypeError(f"image must hold integers or floats, received dtype {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ValueError(
+            f"image holds {int((~np.isfinite(image)).sum())} NaN or infinite pixels; mend or mask them first"
+        )
 
 
 def fit_surface(y: np.ndarray, x: np.ndarray, values: np.ndarray, degree: int) -> np.ndarray:
@@ -89,7 +107,7 @@ def fit_surface(y: np.ndarray, x: np.ndarray, values: np.ndarray, degree: int) -
     terms = terms[:, usable]
     residual = values - np.median(values)
     # Below this a residual is rounding; it also keeps the weights finite.
-    smallest = max(float(np.abs(residual).max()) * _ROUNDING, 1e-12)
+    smallest = float(np.abs(residual).max()) * _ROUNDING or 1.0
     coefficients = np.zeros(len(usable))
     for _ in range(_FIT_ROUNDS):
         weights = 1 / np.maximum(np.abs(residual), smallest)

@@ -9,7 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from ctc_mm.imaging.background import BLOCK_PX, Objects, estimate_background, fit_surface, surface_terms
+from ctc_mm.imaging.background import (
+    BLOCK_PX,
+    Objects,
+    check_pixels,
+    estimate_background,
+    fit_surface,
+    surface_terms,
+)
 
 # Bit depths of scientific cameras (10, 12, 14, 16) as the brightest value they can hold.
 CAMERA_WHITE_LEVELS = (1023, 4095, 16383, 65535)
@@ -38,7 +45,7 @@ def gamma_transform(image: np.ndarray, gamma: float, white_level: float | None =
     """
     if not (np.isfinite(gamma) and gamma > 0):
         raise ValueError(f"gamma must be a number above 0, received {gamma!r}")
-    _check_pixels(image)
+    check_pixels(image)
     if image.size and image.min() < 0:
         raise ValueError(f"gamma needs pixels of at least 0, the darkest is {image.min()!r}; add an offset first")
     white = _white_level(image, white_level)
@@ -71,7 +78,7 @@ def stretch_histogram(image: np.ndarray, out_range: tuple[float, float] = (0, 25
         TypeError: the image is neither integer nor float.
     """
     low, high = _check_range(out_range)
-    _check_pixels(image)
+    check_pixels(image)
     if image.size == 0:
         return np.zeros(image.shape, np.float32)
     darkest, brightest = float(image.min()), float(image.max())
@@ -96,7 +103,7 @@ def guess_white_level(image: np.ndarray) -> float:
         ValueError: pixels are NaN or infinite, or a float image exceeds 1, so that its scale cannot be guessed.
         TypeError: another pixel type.
     """
-    _check_pixels(image)
+    check_pixels(image)
     brightest = float(image.max()) if image.size else 0.0
     if image.dtype == np.uint8:
         return 255.0
@@ -123,7 +130,7 @@ def scale_to_255(image: np.ndarray, white_level: float) -> np.ndarray:
         ValueError: pixels are NaN or infinite, or ``white_level`` is not a positive number a pixel can reach.
         TypeError: the image is neither integer nor float.
     """
-    _check_pixels(image)
+    check_pixels(image)
     white = _white_level(image, white_level)
     scaled = image.astype(np.float32)
     if white != 255:
@@ -157,7 +164,7 @@ def flatten_field(
         ValueError: another shape or mode; pixels are NaN or infinite.
         TypeError: the image is neither integer nor float.
     """
-    _check_pixels(image)
+    check_pixels(image)
     if mode not in ("subtract", "divide"):
         raise ValueError(f"mode must be 'subtract' or 'divide', received {mode!r}")
     if image.ndim not in (2, 3):
@@ -215,7 +222,7 @@ def normalize_background_brightness(
         ValueError: another shape, kind or mask; a parameter out of its range; pixels are NaN or infinite.
         TypeError: the crop is neither integer nor float.
     """
-    _check_pixels(crop)
+    check_pixels(crop)
     _check_crop_options(crop, kind, cell_mask, border_px, percentile, noise_floor)
     if crop.size == 0:
         return np.zeros(crop.shape, np.float32)
@@ -225,7 +232,7 @@ def normalize_background_brightness(
     noise = 1.4826 * float(np.median(np.abs(difference[is_background])))
     scale = max(float(np.percentile(np.abs(difference), percentile)), noise_floor * noise)
     # What is left of a constant crop is the rounding of the fit.
-    if scale <= 1e-9 * max(1.0, float(np.abs(crop).max())):
+    if scale <= 1e-9 * float(np.abs(crop).max()):
         difference[:] = 0
     else:
         difference /= scale
@@ -266,15 +273,6 @@ def _check_crop_options(
         raise ValueError(
             "border_px must be at least 1, percentile above 0 and at most 100, noise_floor at least 0; received "
             f"{border_px!r}, {percentile!r}, {noise_floor!r}"
-        )
-
-
-def _check_pixels(image: np.ndarray) -> None:
-    if image.dtype.kind not in "uif":
-        raise TypeError(f"image must hold integers or floats, received dtype {image.dtype}")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ValueError(
-            f"image holds {int((~np.isfinite(image)).sum())} NaN or infinite pixels; mend or mask them first"
         )
 
 

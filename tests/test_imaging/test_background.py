@@ -132,3 +132,13 @@ def test_a_surface_goes_through_the_values_it_is_made_of():
 def test_few_points_carry_what_they_can(count):
     y, x = np.linspace(-1, 1, count) if count > 1 else np.zeros(1), np.zeros(count)
     np.testing.assert_allclose(surface_terms(y, x, 2) @ fit_surface(y, x, np.full(count, 5.0), 2), 5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(bad):
+    image = np.ones((9, 9), np.float32)
+    image[0, 3] = bad  # between the samples too
+    with pytest.raises(ValueError, match="image holds 1 NaN or infinite pixels"):
+        estimate_background(image)
+    with pytest.raises(TypeError, match="received dtype bool"):
+        estimate_background(np.ones((9, 9), bool))

@@ -250,6 +250,7 @@ def test_a_fluorescence_crop_goes_from_zero_to_one():
 def test_gain_offset_slope_and_depth_drop_out(kind):
     expected = normalize_background_brightness(crop(noise=2), kind)
     np.testing.assert_allclose(normalize_background_brightness(crop(noise=2, gain=0.4) + 30, kind), expected, atol=1e-5)
+    np.testing.assert_allclose(normalize_background_brightness(crop(noise=2, gain=1e-12), kind), expected, atol=1e-3)
     np.testing.assert_allclose(normalize_background_brightness(crop(noise=2, slope=1.5), kind), expected, atol=5e-3)
     eight = np.rint(crop(noise=2)).astype(np.uint8)
     expected = normalize_background_brightness(eight, kind)
