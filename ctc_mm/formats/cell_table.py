@@ -6,14 +6,15 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from ctc_mm.errors import AnnotationError
-from ctc_mm.formats.spreadsheet import read_table
+from ctc_mm.formats.spreadsheet import Table, read_table
 from ctc_mm.structures import BoxXYXY
 
 CELLS_FILE = "cells.csv"
@@ -26,6 +27,7 @@ NO_SPLIT = "all"
 # What the channels of one cell share: twins are one cell, of one patient, in one fold.
 SHARED_BY_TWINS = ("label", "group", "split", "fold")
 
+T = TypeVar("T")
 ExtraValue = str | int | float | bool
 
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -160,7 +162,8 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
     """Read and check a table of cells.
 
     The label in the table counts, not the folder: labels, folds and ``keep`` may be edited in the table. A table that
-    went through a spreadsheet (byte order mark, semicolons, TRUE and FALSE) is read too.
+    went through a spreadsheet (byte order mark, semicolons, decimal commas, TRUE and FALSE) is read
+    too.
 
     Args:
         path: the file, or the folder that holds ``cells.csv``.
@@ -188,7 +191,7 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
     for number, values in table.lines:
         place = f"{path}, line {number}"
         try:
-            row = _parse_row(dict(zip(table.header, values, strict=True)))
+            row = _parse_row(table, dict(zip(table.header, values, strict=True)))
             check_against(row, seen.get(row.key), twins.setdefault(row.cell_id, row))
         except ValueError as error:
             raise AnnotationError(f"{place}: {error}") from error
@@ -204,15 +207,15 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
     return rows
 
 
-def _parse_row(values: dict[str, str]) -> CellRow:
+def _parse_row(table: Table, values: dict[str, str]) -> CellRow:
     relative = PurePosixPath(values["path"])
     if not values["path"] or relative.is_absolute() or ".." in relative.parts or "\\" in values["path"]:
         raise ValueError(f"`path` must be a relative POSIX path without '..'. Received: {values['path']!r}")
     return CellRow(
         **{name: values[name] for name in ("path", "label", "cell_id", "channel", "group", "source", "split")},
-        box_xyxy=tuple(_parse_number(name, values[name]) for name in ("x0", "y0", "x1", "y1")),
-        um_per_px=_parse_number("um_per_px", values["um_per_px"]) if values["um_per_px"] else None,
-        fold=_parse_number("fold", values["fold"], whole=True) if values["fold"] else None,
+        box_xyxy=tuple(_parse("number", table.number, name, values) for name in ("x0", "y0", "x1", "y1")),
+        um_per_px=_parse("number", table.number, "um_per_px", values) if values["um_per_px"] else None,
+        fold=_parse("whole number", int, "fold", values) if values["fold"] else None,
         keep=parse_bool("keep", values["keep"]),
         extra={name: value for name, value in values.items() if name not in COLUMNS and value},
     )
@@ -230,11 +233,11 @@ def parse_bool(name: str, text: str) -> bool:
     return word in _TRUE
 
 
-def _parse_number(name: str, text: str, whole: bool = False) -> float | int:
+def _parse(kind: str, read: Callable[[str], T], name: str, values: Mapping[str, str]) -> T:
     try:
-        return int(text) if whole else float(text)
+        return read(values[name])
     except ValueError as error:
-        raise ValueError(f"`{name}` must be a {'whole ' if whole else ''}number. Received: {text!r}") from error
+        raise ValueError(f"`{name}` must be a {kind}. Received: {values[name]!r}") from error
 
 
 def _check_extra(name: str, value: ExtraValue) -> None:

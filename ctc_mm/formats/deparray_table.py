@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 }
 _KEEP = ("true", "1", "1.0", "yes", "y", "x", "keep", "good")
 _REFUSE = ("", "false", "0", "0.0", "no", "n", "discard", "bad")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -197,10 +195,8 @@ def _box(table: Table, place: str, values: list[str], found: Mapping[str, int]) 
     box = []
     for name in BOX_FIELDS:
         text = values[found[name]]
-        if table.has_decimal_commas and _DECIMAL_COMMA.fullmatch(text):
-            text = text.replace(",", ".")
         try:
-            box.append(float(text))
+            box.append(table.number(text))
         except ValueError as error:
             column = table.header[found[name]]
             raise AnnotationError(f"{place}: column {column!r} must be a number (px). Received: {text!r}") from error

@@ -22,7 +22,8 @@ DELIMITERS = (",", ";", "\t", "|")
 # A title, the date of the export and the like may stand above the header.
 MOST_LINES_ABOVE_HEADER = 50
 
-_LINE_BREAK = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*")
+_LINE_BREAK = re.compile(r"\s*[\r\n\v\f]+\s*")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _EXCEL_TEXT = re.compile(r'="([^"]*)"')
 
 Line = tuple[int, list[str]]
@@ -45,6 +46,15 @@ class Table:
     lines: list[Line]
     has_decimal_commas: bool = False
     remarks: tuple[str, ...] = ()
+
+    def number(self, text: str) -> float:
+        """Read a number as the table writes it: 12.5, or 12,5 where it has decimal commas.
+
+        Raises:
+            ValueError: it is none.
+        """
+        is_european = self.has_decimal_commas and _DECIMAL_COMMA.fullmatch(text)
+        return float(text.replace(",", ".") if is_european else text)
 
 
 def read_table(

@@ -341,6 +341,19 @@ def test_a_missing_table_and_a_table_without_images(tmp_path, table):
     assert len(read_cells_csv(tmp_path, check_images=False)) == 2
 
 
+def test_a_european_spreadsheet_writes_commas_in_numbers(tmp_path):
+    write(tmp_path, (row("a", um_per_px=0.25, box_xyxy=(0.5, 1, 4, 5.75)), grey()))
+    path = tmp_path / "cells.csv"
+    path.write_text(
+        path.read_text().replace(",", ";").replace(".5;", ",5;").replace(".75;", ",75;").replace(".25", ",25")
+    )
+    (found,) = read_cells_csv(path)
+    assert (found.box_xyxy, found.um_per_px) == ((0.5, 1, 4, 5.75), 0.25)
+    path.write_text(path.read_text().replace(";0,5;", ";0,5,1;"))
+    with pytest.raises(AnnotationError, match=r"line 2: `x0` must be a number. Received: '0,5,1'"):
+        read_cells_csv(path)
+
+
 def test_labels_may_be_edited_in_a_spreadsheet(tmp_path, table):
     path = table("unlabelled,b", "WBC,b")
     text = path.read_text().replace(",", ";").replace("true", "TRUE").replace("\n", "\r\n")

@@ -139,6 +139,17 @@ def test_strips_that_were_never_written_are_no_black_pixels(tmp_path, tag, compr
             read_any(path)
 
 
+def test_strips_shorter_than_their_pixels_are_refused(tmp_path):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, IMAGE[0], metadata=None, rowsperstrip=7)
+    set_in_tag(path, 279, 2, 7 * 52 * 2 - 1)
+    for read_any in (read, read_image):
+        with pytest.raises(
+            ImageReadError, match=r"slide\.tif: truncated: plane 0 of shape \(40, 52\) has too few bytes"
+        ):
+            read_any(path)
+
+
 def test_tiles_left_out_on_purpose_are_0_and_noted(tmp_path):
     path, image = tmp_path / "slide.tif", IMAGE[0].copy()
     tifffile.imwrite(path, image, metadata=None, tile=(16, 16), compression="lzw")
