@@ -19,8 +19,8 @@ from ctc_mm.imaging.nuclei_basins import Basins
 # Border's mean and maximal height over the lower of the two; how well the two fill an ellipse together, and by how much
 # better than apart; difference of their heights; length of the border over the smaller one's size.
 MEASURES = ("border_mean", "border_max", "ellipse", "ellipse_gain", "difference", "neck")
-WEIGHTS = (6.59, 5.67, -25.23, 29.29, -10.42, 0.58)
-BIAS = 13.7
+WEIGHTS = (6.81, 5.49, -25.13, 28.67, -10.6, 0.62)
+BIAS = 13.5
 # Two basins are put together if that is right at least this probably: a nucleus cut in two is often still half right
 # (IoU 0.5), two nuclei in one hardly ever.
 LEAST_PROBABILITY = 0.6

@@ -20,7 +20,7 @@ CELL_PX = 64
 # Pixels are looked at as means of 4 x 4: a quarter of white noise is left, and gaps between nuclei are still seen.
 MEAN_PX = 4
 # How many quantiles of a block stand for its distribution of heights.
-QUANTILES = 64
+QUANTILES = 256
 # The smallest of the 256 means of a cell of pure noise lies this many of its standard deviations below the background.
 DARKEST_OF_CELL = 2.8
 # Noise from the 30th percentile of the steps between neighbouring means (of normal noise 0.3853 sqrt 2
@@ -250,13 +250,17 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _otsu(values: np.ndarray, weights: np.ndarray) -> float:
-    """Otsu's threshold of weighted values, half-way between the two that it parts; of equal values that value."""
+    """Otsu's threshold of weighted values, taken half-way between the means of the two classes.
+
+    Where few values lie between the classes, that hardly depends on where exactly they are cut. Of equal values, it is
+    that value.
+    """
     order = np.argsort(values, axis=None, kind="stable")
     values, weights = values.ravel()[order], weights[order]
     if values[0] == values[-1]:
         return float(values[0])
-    below, mass = np.cumsum(weights)[:-1], np.cumsum(weights * values)
-    above, total = below[-1] + weights[-1] - below, mass[-1]
-    between = (below * total - (below + above) * mass[:-1]) ** 2 / (below * above)
-    best = int(np.argmax(between))
-    return float((values[best] + values[best + 1]) / 2)
+    below, mass = np.cumsum(weights), np.cumsum(weights * values)
+    above, rest = below[-1] - below[:-1], mass[-1] - mass[:-1]
+    below, mass = below[:-1], mass[:-1]
+    best = int(np.argmax(below * above * (mass / below - rest / above) ** 2))
+    return float(mass[best] / below[best] + rest[best] / above[best]) / 2

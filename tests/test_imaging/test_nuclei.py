@@ -121,7 +121,7 @@ def test_deep_image_is_not_cut_to_8_bits():
 @quick
 @given(st.integers(0, 10**6), st.sampled_from(["rot90", "rot180", "flip_x", "flip_y", "transpose"]))
 def test_count_does_not_depend_on_the_view(seed, view):
-    image, _ = draw_field(size_wh=(230, 201), n=16, seed=seed, gap=2)
+    image, _ = draw_field(size_wh=(230, 201), n=16, seed=seed)
     turned = {
         "rot90": np.rot90,
         "rot180": lambda a: np.rot90(a, 2),
