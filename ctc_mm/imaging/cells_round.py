@@ -14,7 +14,7 @@ from ctc_mm.imaging.cell_outlines import Outlines, trace_outlines
 # Mean change of light along an outline, over that of an edge of full strength, that makes it a cell's.
 LEAST_MEAN_EDGE = 0.65
 # Part of an outline that lies inside the image, at least.
-LEAST_INSIDE = 0.4
+LEAST_INSIDE = 0.6
 # A ring inside an outline that changes the light more than this many times as much: the outline is a speck's halo.
 INNER_FACTOR = 1.3
 # Part of a cell that may lie on cells of stronger outline.

@@ -123,7 +123,7 @@ def test_bright_cells_on_a_dark_ground():
 
 
 def test_a_cell_cut_by_the_edge_is_found():
-    labels = segment_cells(discs([(3, 100), (100, 197), (100, 100)]))
+    labels = segment_cells(discs([(5, 100), (100, 195), (100, 100)]))
     assert labels.max() == 3
     assert labels[0, 100] > 0
     assert labels[100, 199] > 0
