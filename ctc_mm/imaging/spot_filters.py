@@ -82,6 +82,12 @@ class SpotFilter:
         narrow, wide = blur(image, self.narrow_px), blur(image, self.wide_px)
         return np.subtract(narrow, wide, out=narrow), wide
 
+    def background_at(self, response: np.ndarray, mean: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+        """Grey value around a spot: the local mean without the light of a spot of the size looked for, float64 (N,)."""
+        sigma_px = self.narrow_px / _NARROW_PER_SPOT
+        of_spot = sigma_px**2 / (sigma_px**2 + self.wide_px**2) / float(self.gain(sigma_px))
+        return mean[ys, xs].astype(np.float64) - of_spot * response[ys, xs]
+
     def edge_noise(self, to_edge_y: np.ndarray, to_edge_x: np.ndarray) -> np.ndarray:
         """Growth of the noise near the image's edge, where mirrored pixels count twice.
 

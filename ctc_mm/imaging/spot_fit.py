@@ -16,7 +16,9 @@ _RADIUS_PER_SIGMA = 3.5
 # Limits of a fitted sigma: pixels, and over that of the spots looked for.
 _NARROWEST_PX, _WIDEST = 0.3, 4.0
 # Steps of Levenberg and Marquardt (Press et al., Numerical Recipes, section 15.5), which start near the goal.
-_STEPS_FIRST, _STEPS_CLEANED, _STEPS_PAIR = 2, 2, 8
+_STEPS_FIRST, _STEPS_CLEANED, _STEPS_MORE, _STEPS_PAIR = 2, 2, 8, 8
+# Change of sigma, over itself, that shows that the goal is far.
+_UNSETTLED = 0.05
 # Where parameters stand: background, sigma, then amplitude, y, x of each Gaussian.
 BACKGROUND, SIGMA, AMPLITUDE, Y, X = range(5)
 AMPLITUDE_2, Y_2, X_2 = range(5, 8)
@@ -120,6 +122,13 @@ def misfit(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np
     return (weights * (pixels - model(parameters, discs.dy, discs.dx)[0]) ** 2).sum(axis=1)
 
 
+def explained(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Share of the pixels' variance that the model accounts for, float64 (N,)."""
+    mean = (weights * pixels).sum(axis=1) / weights.sum(axis=1)
+    spread = (weights * (pixels - mean[:, None]) ** 2).sum(axis=1)
+    return 1 - misfit(discs, pixels, weights, parameters) / np.maximum(spread, 1e-30)
+
+
 def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One Gaussian for each spot.
 
@@ -146,7 +155,11 @@ def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarra
     light[:, BACKGROUND] = 0
     cleaned = discs.pixels.copy()
     np.subtract.at(cleaned, of, model(light, near_dy, near_dx)[0])
-    return discs.fit(cleaned, discs.weights, parameters, _STEPS_CLEANED), cleaned
+    before, parameters = parameters, discs.fit(cleaned, discs.weights, parameters, _STEPS_CLEANED)
+    change = np.abs(parameters[:, SIGMA] - before[:, SIGMA])
+    far = np.flatnonzero(change > _UNSETTLED * before[:, SIGMA])
+    parameters[far] = discs.fit(cleaned[far], discs.weights[far], parameters[far], _STEPS_MORE)
+    return parameters, cleaned
 
 
 def _neighbours(ys: np.ndarray, xs: np.ndarray, reach_px: float) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +188,7 @@ def elongation(discs: Discs, cleaned: np.ndarray, single: np.ndarray) -> tuple[n
 
 def fit_pairs(
     discs: Discs, cleaned: np.ndarray, single: np.ndarray, angle: np.ndarray, which: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Two Gaussians of equal width in place of one, for some of the spots.
 
     Args:
@@ -187,7 +200,7 @@ def fit_pairs(
 
     Returns:
         Parameters (M, 8); drop of the misfit over what is left a degree of freedom (M,), which noise seldom lifts above
-        20; and the share of the pixels' variance that the two explain (M,).
+        20.
     """
     one, pixels, weights = single[which], cleaned[which], discs.weights[which]
     start = np.concatenate([one, one[:, AMPLITUDE:]], axis=1)
@@ -200,6 +213,4 @@ def fit_pairs(
     left = misfit(discs, pixels, weights, two)
     drop = misfit(discs, pixels, weights, one) - left
     freedom = np.maximum(weights.sum(axis=1) - two.shape[1], 1)
-    mean = (weights * pixels).sum(axis=1) / weights.sum(axis=1)
-    spread = (weights * (pixels - mean[:, None]) ** 2).sum(axis=1)
-    return two, drop / np.maximum(left / freedom, 1e-30), 1 - left / np.maximum(spread, 1e-30)
+    return two, drop / np.maximum(left / freedom, 1e-30)

@@ -29,12 +29,14 @@ from ctc_mm.imaging.spot_noise import NoiseCells, cells_of, fit_pixel_noise, mea
 # Statistics are taken on blocks of this side, aligned at the field's origin; a block's depend on its pixels alone.
 BLOCK_PX = 256
 # Chance that a field of pure noise shows a spot of one size ...
-FALSE_FIELD = 0.002
+FALSE_FIELD = 0.001
 # ... and, in fields that show some, the expected share of false ones (Benjamini and Hochberg 1995, J R Stat Soc B
 # 57:289): where spots are many, dimmer ones are believed.
 FALSE_SHARE = 0.01
 # Without a given diameter, the finest of three sizes; each next is WIDE_PER_NARROW larger.
 _FINEST_DIAMETER_PX, _SIZES = 2.83, 3
+# A size is chosen for the spots it finds, and, by this weight of the logarithm, for how clear it makes them.
+_CLARITY = 0.125
 # Blobs wider than this are no spots: where no diameter is given, and over the diameter that is.
 _WIDEST_PX, _WIDEST_PER_DIAMETER = 9.5, 2.5
 # Maxima under this signal-to-noise are never spots, and not kept.
@@ -154,7 +156,7 @@ class SpotLevelsPass:
             raise ValueError(f"{expected - len(self._blocks)} of the field's {expected} blocks were not added")
         blocks = [self._blocks[key] for key in sorted(self._blocks)]
         noise = fit_pixel_noise([block.noise for block in blocks])
-        best: tuple[int, SpotLevels] | None = None
+        best: tuple[float, SpotLevels] | None = None
         for size, (diameter_px, kernel) in enumerate(zip(self._diameters_px, self._filters, strict=True)):
             widest_px = _WIDEST_PX if self.diameter_px is None else _WIDEST_PER_DIAMETER * diameter_px
             levels = SpotLevels(
@@ -166,8 +168,9 @@ class SpotLevelsPass:
             density = math.prod(self.size_wh) * kernel.peak_density
             skewness = noise.skewness * kernel.skewness
             found, level = _threshold(_as_gaussian(snr, skewness), density)
-            if best is None or found > best[0]:  # of sizes that find equally many the finest
-                best = found, replace(levels, min_snr=_from_gaussian(level, skewness))
+            worth = found + _CLARITY * float(np.log(np.sort(snr)[len(snr) - found :]).sum())
+            if best is None or worth > best[0]:
+                best = worth, replace(levels, min_snr=_from_gaussian(level, skewness))
         return best[1]
 
 
@@ -213,8 +216,9 @@ def _measure_block(block: np.ndarray, filters: list[SpotFilter]) -> _Block:
         keep = _to_edge(ys, xs, block.shape) >= 1.5 * kernel.narrow_px
         ys, xs = ys[keep], xs[keep]
         keep = ~is_hot_pixel(block, response, ys, xs, kernel) & is_round(response, ys, xs, kernel)
-        peaks = np.stack([response[ys, xs], wide[ys, xs]], axis=1)[keep].astype(np.float64)
-        background = cells_of(wide, _CELL_PX).mean(axis=1, dtype=np.float64)
+        ys, xs = ys[keep], xs[keep]
+        peaks = np.stack([response[ys, xs], kernel.background_at(response, wide, ys, xs)], axis=1).astype(np.float64)
+        background = middle(cells_of(wide, _CELL_PX)).astype(np.float64)
         by_size.append(_SizeStatistics(background, (deviation / kernel.norm) ** 2, peaks))
         narrow, free = wide, narrow  # a filter's wide Gaussian is the next one's narrow one
     return _Block(measure_cells(block), by_size)

@@ -50,9 +50,11 @@ def measure_cells(block: np.ndarray) -> NoiseCells:
     """Take a float32 (H, W) block's statistics."""
     fine = cells_of(cv2.filter2D(block, cv2.CV_32F, _SURROUND, borderType=cv2.BORDER_REFLECT), _CELL_PX)
     square = fine * fine
-    means = [part.mean(axis=1, dtype=np.float64) for part in (cells_of(block, _CELL_PX), square, square * fine)]
+    # A median, as the light of a spot would make its cell look bright.
+    background = middle(cells_of(block, _CELL_PX)).astype(np.float64)
+    means = [powers.mean(axis=1, dtype=np.float64) for powers in (square, square * fine)]
     steps = np.abs(np.diff(block[::2], axis=1))
-    return NoiseCells(*means, float(np.min(steps[steps > 0], initial=np.inf)))
+    return NoiseCells(background, *means, float(np.min(steps[steps > 0], initial=np.inf)))
 
 
 def fit_pixel_noise(blocks: list[NoiseCells]) -> PixelNoise:

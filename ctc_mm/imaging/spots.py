@@ -28,6 +28,7 @@ from ctc_mm.imaging.spot_fit import (
     X,
     Y,
     elongation,
+    explained,
     fit_pairs,
     fit_singles,
 )
@@ -59,8 +60,8 @@ _USUAL_UNREST = 1.5
 _EXPLAINED = 0.5
 # Farthest that a spot may lie from the filter's maximum, over the sigma looked for.
 _FARTHEST = 1.5
-# A maximum that is not round is two spots or an edge; two spots explain this share of the pixels' variance.
-_PAIR_EXPLAINS = 0.9
+# A maximum that is not round comes from touching spots or an edge; spots explain more of the pixels' variance.
+_PLAINLY = 0.9
 # Amplitude over a pixel's noise from which a fitted width can be relied on.
 _CLEAR = 6.0
 
@@ -102,9 +103,11 @@ def find_spots(
     single, cleaned = fit_singles(discs, seen.y, seen.x)
     drop, angle = elongation(discs, cleaned, single)
     tried = np.flatnonzero(drop > _TRY_PAIR * seen.noise**2)
-    two, gain, explained = fit_pairs(discs, cleaned, single, angle, tried)
-    split = _are_two(two, gain, levels) & (seen.is_round[tried] | (explained > _PAIR_EXPLAINS))
-    keep = seen.is_round & _is_one(single, seen, kernel, levels, plane.shape)
+    two, gain = fit_pairs(discs, cleaned, single, angle, tried)
+    split = _are_two(two, gain, levels)
+    split &= seen.is_round[tried] | (explained(discs, cleaned[tried], discs.weights[tried], two) > _PLAINLY)
+    keep = _is_one(single, seen, kernel, levels, plane.shape)
+    keep &= seen.is_round | (explained(discs, cleaned, discs.weights, single) > _PLAINLY)
     keep[tried[split]] = False
     found = [np.stack([seen.y + single[:, Y], seen.x + single[:, X], seen.snr], axis=1)[keep]]
     at, two = tried[split], two[split]
@@ -127,14 +130,15 @@ class _Candidates(NamedTuple):
 
 
 def _candidates(values: np.ndarray, kernel: SpotFilter, levels: SpotLevels, origin_xy: tuple[int, int]) -> _Candidates:
-    response, background = kernel.apply(values)
+    response, mean = kernel.apply(values)
     ys, xs = local_maxima(response, levels.min_snr * kernel.norm * math.sqrt(levels.noise_variance))
-    noise = levels.noise_at(background[ys, xs])
+    noise = levels.noise_at(kernel.background_at(response, mean, ys, xs))
     (x0, y0), (width, height) = origin_xy, levels.size_wh
     noise *= kernel.edge_noise(np.minimum(ys + y0, height - 1 - ys - y0), np.minimum(xs + x0, width - 1 - xs - x0))
-    noise = np.maximum(noise, unrest_around(response, ys, xs, kernel) / (_USUAL_UNREST * kernel.norm))
+    unrest = unrest_around(response, ys, xs, kernel) / _USUAL_UNREST
+    keep = response[ys, xs] >= levels.min_snr * np.maximum(noise * kernel.norm, unrest)
+    keep &= ~is_hot_pixel(values, response, ys, xs, kernel)
     snr = response[ys, xs] / (noise * kernel.norm)
-    keep = (snr >= levels.min_snr) & ~is_hot_pixel(values, response, ys, xs, kernel)
     ys, xs = ys[keep], xs[keep]
     return _Candidates(ys, xs, snr[keep], noise[keep], is_round(response, ys, xs, kernel))
 
@@ -158,10 +162,10 @@ def _is_one(
     y, x = seen.y + single[:, Y], seen.x + single[:, X]
     inside = (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)
     near = np.hypot(single[:, Y], single[:, X]) <= _FARTHEST * levels.sigma_px
-    explained = single[:, AMPLITUDE] * kernel.gain(single[:, SIGMA]) / (seen.noise * kernel.norm)
+    as_seen = single[:, AMPLITUDE] * kernel.gain(single[:, SIGMA]) >= _EXPLAINED * seen.snr * seen.noise * kernel.norm
     unfit = (single[:, SIGMA] * FWHM_PER_SIGMA > levels.widest_px) | (single[:, SIGMA] < _SHARP_PX)
     clear = single[:, AMPLITUDE] > _CLEAR * seen.noise
-    return inside & near & (explained >= _EXPLAINED * seen.snr) & ~(unfit & clear)
+    return inside & near & as_seen & ~(unfit & clear)
 
 
 def _check_inside(shape: tuple[int, int], levels: SpotLevels, origin_xy: tuple[int, int]) -> None:
