@@ -101,7 +101,8 @@ def print_scores(rounds: Sequence[Split], work_dir: Path) -> None:
         if part.held_out and (weights := work_dir / f"{part.name}.onnx").exists()
     }
     folds = [found for name, found in matches.items() if name.startswith("fold_")]
-    matches[f"{len(folds)} folds"] = {field: match for found in folds for field, match in found.items()}
+    if len(folds) > 1:
+        matches[f"{len(folds)} folds together"] = {field: match for found in folds for field, match in found.items()}
     scores = {name: scores_by_source(found) for name, found in matches.items()}
     write_json(work_dir / "scores.json", scores)
     rows = [

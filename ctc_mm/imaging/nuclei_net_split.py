@@ -13,7 +13,7 @@ import numpy as np
 LEAST_PEAK = 0.45
 # Levels at which a core may fall into several, and how far above the level each of these must rise.
 SPLIT_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
-LEAST_RISE = 0.12
+LEAST_RISE = 0.15
 # From its core a nucleus grows down these depths, so that a large neighbour is not cut where a small one is near.
 GROWTH_DEPTHS = (0.4, 0.3, 0.2, 0.1, -1.0)
 # Pixels that touch by a corner alone are apart.

@@ -50,7 +50,7 @@ def test_rounds_leave_networks_and_scores(script, data, tmp_path, monkeypatch, c
     script.main([*arguments, "--out", str(out)])
     assert out.read_bytes() == (work_dir / "final.onnx").read_bytes() != (work_dir / "fold_1.onnx").read_bytes()
     scores = json.loads((work_dir / "scores.json").read_text())
-    assert set(scores) == {"fold_1", "1 folds"}
+    assert set(scores) == {"fold_1"}
     assert set(scores["fold_1"]) == {"nuclei_bbbc039", "nuclei_dsb2018"}
     assert "| fold_1 | nuclei_dsb2018 |" in capsys.readouterr().out
     image = cv2.imread(str(data / "nuclei_bbbc039" / "images" / "a.png"), cv2.IMREAD_GRAYSCALE)
