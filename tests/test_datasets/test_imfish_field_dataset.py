@@ -14,7 +14,17 @@ from ctc_mm.imfish import classify_field
 from ctc_mm.phantoms import IMFISH_CHANNELS, ImFISHPhantomConfig, write_imfish_fields
 
 PATTERN = "/(P[0-9]+)_"
-META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "group", "um_per_px", "region_xyxy", "imfish_records")
+META_KEYS = (
+    "img_id",
+    "img_path",
+    "ori_shape",
+    "img_shape",
+    "group",
+    "um_per_px",
+    "region_xyxy",
+    "imfish_records",
+    "imfish_record_index",
+)
 PIPELINE = [
     dict(type="ctc_mm.LoadField"),
     dict(type="ctc_mm.LabelCEP8"),
@@ -83,7 +93,7 @@ def counted(dataset):
     found = {}
     for index in range(len(dataset)):
         sample = dataset[index]["data_samples"]
-        records = sample.imfish_records
+        records, index = sample.imfish_records, sample.imfish_record_index
         x0, y0, *_ = sample.region_xyxy
         by_box = {}
         for record in records:
@@ -93,7 +103,8 @@ def counted(dataset):
             record = by_box[tuple(box)]
             key = (sample.img_path, tuple(record["centroid_yx"]), label)
             found[key] = found.get(key, 0) + 1
-        assert len(boxes) + len(sample.ignored_instances) == len(records)
+        assert len(boxes) + len(sample.ignored_instances) == len(index)
+        assert sorted(set(index.tolist())) == list(range(len(records)))
     return found
 
 

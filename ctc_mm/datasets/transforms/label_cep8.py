@@ -52,8 +52,10 @@ class LabelCEP8(BaseTransform):
     - gt_bboxes (HorizontalBoxes[torch.float32])
     - gt_bboxes_labels (np.int64): 0 CTC, 1 the others
     - gt_ignore_flags (bool). What is ignored stands there once a class, as an ignore region holds for one class
-    - imfish_records (list of dict): the record of each box's nucleus (``NucleusRecord``), in pixels of the field;
-      transforms that come later and leave boxes out do not know of it
+    - imfish_records (list of dict): each nucleus that the window shows, once, in the order of the field
+      (``NucleusRecord``), in pixels of the field
+    - imfish_record_index (np.int64): for each box, which of ``imfish_records`` it belongs to; transforms that come
+      later and leave boxes out do not know of it
     - imfish_thresholds (dict): every number of the field that the verdicts rest on
     - cells_before_transforms (int): boxes that are not ignored
 
@@ -104,12 +106,13 @@ class LabelCEP8(BaseTransform):
         result = self._classify(results)
         window = window_of(results, result.size_wh, "LabelCEP8")
         _require_unmoved(results, window)
-        rows = self._rows(result, window, results.get("core_xyxy"))
+        records, rows = self._label_window(result, window, results.get("core_xyxy"))
         boxes_xyxy = np.array([box for box, *_ in rows], np.float32).reshape(-1, 4)
         results["gt_bboxes"] = HorizontalBoxes(boxes_xyxy)
         results["gt_bboxes_labels"] = np.array([label for _, label, _, _ in rows], np.int64)
         results["gt_ignore_flags"] = np.array([ignored for _, _, ignored, _ in rows], bool)
-        results["imfish_records"] = [record.to_dict() for *_, record in rows]
+        results["imfish_records"] = [record.to_dict() for record in records]
+        results["imfish_record_index"] = np.array([index for *_, index in rows], np.int64)
         results["imfish_thresholds"] = result.thresholds.to_dict()
         results["cells_before_transforms"] = int(np.count_nonzero(~results["gt_ignore_flags"]))
         return results
@@ -123,26 +126,27 @@ class LabelCEP8(BaseTransform):
         with open_array(results, self.channels, "LabelCEP8") as field:
             return self._cache.classify_open(field, self.settings, workers=workers)
 
-    def _rows(
+    def _label_window(
         self, result: FieldResult, window: RegionXYXY, core_xyxy: RegionXYXY | None
-    ) -> list[tuple[np.ndarray, int, bool, NucleusRecord]]:
-        """Box in the window, label, whether ignored, and record, of all that the window shows."""
+    ) -> tuple[list[NucleusRecord], list[tuple[np.ndarray, int, bool, int]]]:
+        """Records of all that the window shows; and of each box in it the place, label, whether ignored, and record."""
         boxes_xyxy = np.array([record.box_xyxy for record in result.records], np.float32).reshape(-1, 4)
         size_wh = (window[2] - window[0], window[3] - window[1])
         seen = boxes_in_window(boxes_xyxy, window[:2], size_wh)
         shown = dict(zip(seen.whole.tolist(), seen.whole_xyxy, strict=True))
         cut = dict(zip(seen.cut.tolist(), seen.cut_xyxy, strict=True))
+        in_window = sorted({*shown, *cut})
+        records = [result.records[index] for index in in_window]
         rows = []
-        for index in sorted({*shown, *cut}):
-            record = result.records[index]
+        for number, (index, record) in enumerate(zip(in_window, records, strict=True)):
             if self.others == "background" and not (record.is_ctc or record.is_rejected):
                 continue
             ignored = index in cut or record.is_rejected or not _is_in(record, core_xyxy)
             ignored |= self.others == "ignore" and not record.is_ctc
             box = cut[index] if index in cut else shown[index]
             labels = self.labels if ignored else (CTC_LABEL if record.is_ctc else OTHER_LABEL,)
-            rows += [(box, label, ignored, record) for label in labels]
-        return rows
+            rows += [(box, label, ignored, number) for label in labels]
+        return records, rows
 
     def __repr__(self) -> str:
         return (

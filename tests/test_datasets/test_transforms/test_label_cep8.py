@@ -42,12 +42,13 @@ def step():
 
 def rows_of(results):
     """Box, label, ignored, record of each box."""
+    records = results["imfish_records"]
     return list(
         zip(
             results["gt_bboxes"].numpy().tolist(),
             results["gt_bboxes_labels"].tolist(),
             results["gt_ignore_flags"].tolist(),
-            results["imfish_records"],
+            [records[index] for index in results["imfish_record_index"].tolist()],
             strict=True,
         )
     )
@@ -60,6 +61,8 @@ def test_field_without_a_nucleus_gives_empty_truth(step):
     assert (results["gt_bboxes_labels"].shape, results["gt_bboxes_labels"].dtype) == ((0,), np.int64)
     assert (results["gt_ignore_flags"].shape, results["gt_ignore_flags"].dtype) == ((0,), bool)
     assert results["imfish_records"] == []
+    index = results["imfish_record_index"]
+    assert (index.shape, index.dtype) == ((0,), np.int64)
     assert results["cells_before_transforms"] == 0
 
 
@@ -72,7 +75,8 @@ def test_whole_field_has_the_verdicts_of_the_rule(step, path, result):
     assert rows_of(results) == expected
     kinds = {(label, ignored) for _, label, ignored, _ in expected}
     assert kinds == {(0, False), (1, False), (0, True), (1, True)}
-    assert NucleusRecord.from_dict(results["imfish_records"][0]) == result.records[0]
+    assert [NucleusRecord.from_dict(record) for record in results["imfish_records"]] == list(result.records)
+    assert results["imfish_record_index"].dtype == np.int64
     assert results["imfish_thresholds"] == result.thresholds.to_dict()
     json.dumps([results["imfish_records"], results["imfish_thresholds"]], allow_nan=False)
     assert results["cells_before_transforms"] == sum(not record.is_rejected for record in result.records)
@@ -102,6 +106,7 @@ def test_window_has_the_verdicts_of_the_whole_field(step, path, result):
         and record.box_xyxy[3] > 100
     }
     assert shown == inside
+    assert [tuple(record["centroid_yx"]) for record in results["imfish_records"]] == list(inside)
     assert cut > 0
     assert results["imfish_thresholds"] == result.thresholds.to_dict()
 
@@ -128,6 +133,7 @@ def test_model_of_one_class_learns_ctcs_alone(others, path, result):
     rows = rows_of(results)
     assert {label for _, label, _, _ in rows} == {0}
     assert [record["is_ctc"] for *_, ignored, record in rows if not ignored] == [True] * result.ctc_count
+    assert results["imfish_records"] == [record.to_dict() for record in result.records]
     others_seen = [one for *_, one in rows if not one["is_ctc"] and not NucleusRecord.from_dict(one).is_rejected]
     assert bool(others_seen) == (others == "ignore")
     assert sum(record.is_rejected for record in result.records) + len(others_seen) == sum(row[2] for row in rows)

@@ -101,7 +101,7 @@ def test_white_level_beyond_the_pixel_type_names_the_file(tmp_path):
 
 def test_nan_pixels_name_the_file(tmp_path):
     write_image(tmp_path / "n.tif", np.array([[np.nan, 1.0]], np.float32))
-    with pytest.raises(ImageReadError, match=r"n\.tif: image holds 1 NaN"):
+    with pytest.raises(ImageReadError, match=r"n\.tif: holds pixels that are not finite: 1 NaN"):
         load(dict(img_path=tmp_path / "n.tif"))
 
 
