@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +158,14 @@ def test_names_become_portable_and_stay_apart(tmp_path):
     assert rows[4].path == "all/unlabelled/hidden__dapi.png"
     assert [read_image(tmp_path / one.path)[0, 0] for one in rows] == list(range(len(ids)))
     assert len(contents(tmp_path)) == len(ids) + 1
+
+
+def test_long_names_are_cut_and_stay_apart(tmp_path):
+    writer = write(tmp_path, *((row("c" * 300 + end), grey()) for end in "ab"))
+    names = [Path(one.path).stem for one in writer.rows]
+    assert [len(name) for name in names] == [150, 150]
+    assert names[0][:137] == names[1][:137] == "c" * 137
+    assert names[0] != names[1]
 
 
 def test_cell_and_channel_do_not_run_into_each_other(tmp_path):
