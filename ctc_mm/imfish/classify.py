@@ -5,6 +5,7 @@ Paper imfish-cnn-2022, "Detection Standard of CTCs" and "Image Preprocessing"; r
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,7 @@ def classify_nuclei(
         cd45: marker of white blood cells, likewise; None in ``paper`` mode.
         mode: ``full`` or ``paper`` (signals only); None: that of ``settings``.
         method: how nuclei are found; None: that of ``settings``.
-        um_per_px: size of a pixel; None finds it from the nuclei.
+        um_per_px: size of a pixel; None takes that of ``thresholds``, or finds it from the nuclei.
         settings: further choices.
         thresholds: those of another run on this field; None measures them.
 
@@ -54,7 +55,7 @@ def classify_nuclei(
 
     Raises:
         ValueError: channels of different size, no pixel, NaN pixels, no CD45 in ``full`` mode, thresholds of a field of
-            another size.
+            another size or taken for another ``um_per_px``.
         TypeError: pixels of another type.
     """
     channels = {"dapi": dapi, "cep8": cep8} | ({} if cd45 is None else {"cd45": cd45})
@@ -64,6 +65,7 @@ def classify_nuclei(
             field,
             mode=mode,
             method=method,
+            um_per_px=um_per_px,
             settings=settings,
             thresholds=thresholds,
             tile_px=-(-side // BLOCK_PX) * BLOCK_PX,
@@ -95,7 +97,7 @@ def classify_field(
         mode: ``full`` or ``paper`` (signals only); None: that of ``settings``.
         method: how nuclei are found; None: that of ``settings``. Only ``robust`` works by tiles; for the others the
             whole DAPI channel is read at once.
-        um_per_px: size of a pixel; None takes the field's, or finds it from the nuclei.
+        um_per_px: size of a pixel; None takes that of ``thresholds`` or of the field, or finds it from the nuclei.
         settings: further choices.
         thresholds: those of another run on this field; None measures them.
         tile_px: side of the tiles, a multiple of 256 px.
@@ -103,12 +105,18 @@ def classify_field(
         progress: wraps the tiles of both passes, as ``ctc_mm.cli.progress`` does.
 
     Raises:
-        ValueError: a channel is missing, ``tile_px`` or ``workers`` cannot be used, thresholds of a field of another
-            size.
+        ValueError: a channel is missing, ``um_per_px``, ``tile_px`` or ``workers`` cannot be used, thresholds of a
+            field of another size or taken for another ``um_per_px``.
         ImageReadError: pixels that are damaged or not finite.
     """
     settings = _choose(settings, thresholds, mode, method)
-    _check_request(field, settings, thresholds, tile_px, workers)
+    _check_request(field, settings, tile_px, workers)
+    _check_scale(um_per_px, thresholds)
+    if thresholds is not None and thresholds.spots.size_wh != field.size_wh:
+        raise ValueError(
+            f"{field.name}: `thresholds` are those of a field of {thresholds.spots.size_wh} px, this one has "
+            f"{field.size_wh}"
+        )
     threads = workers or min(os.cpu_count() or 1, MOST_WORKERS)
     if thresholds is None:
         thresholds = measure_thresholds(field, settings, um_per_px or field.um_per_px, threads, progress)
@@ -150,13 +158,7 @@ def _choose(
     return chosen
 
 
-def _check_request(
-    field: Field,
-    settings: ImFISHSettings,
-    thresholds: ImFISHThresholds | None,
-    tile_px: int,
-    workers: int | None,
-) -> None:
+def _check_request(field: Field, settings: ImFISHSettings, tile_px: int, workers: int | None) -> None:
     needed = ("dapi", "cep8", "cd45") if settings.mode == "full" else ("dapi", "cep8")
     missing = [name for name in needed if name not in field.channels]
     if missing:
@@ -169,8 +171,15 @@ def _check_request(
         raise ValueError(f"`tile_px` must be a multiple of {BLOCK_PX}. Received: {tile_px}")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be at least 1. Received: {workers}")
-    if thresholds is not None and thresholds.spots.size_wh != field.size_wh:
+
+
+def _check_scale(um_per_px: float | None, thresholds: ImFISHThresholds | None) -> None:
+    if um_per_px is None:
+        return
+    if not (math.isfinite(um_per_px) and um_per_px > 0):
+        raise ValueError(f"`um_per_px` must be a positive number. Received: {um_per_px}")
+    if thresholds is not None and thresholds.um_per_px != um_per_px:
         raise ValueError(
-            f"{field.name}: `thresholds` are those of a field of {thresholds.spots.size_wh} px, this one has "
-            f"{field.size_wh}"
+            f"`thresholds` were taken at {thresholds.um_per_px} um per pixel; leave out `um_per_px`, or the "
+            f"thresholds. Received: {um_per_px}"
         )

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ctc_mm.imaging.nuclei import METHODS
+
 MODES = ("full", "paper")
-METHODS = ("robust", "paper", "learned")
-# Size of a pixel taken where the image does not say: x40 and a common camera.
+# Size of a pixel taken where neither the image nor its nuclei say: x40 and a common camera.
 USUAL_UM_PER_PX = 0.25
 
 
@@ -17,7 +18,8 @@ USUAL_UM_PER_PX = 0.25
 class ImFISHSettings:
     """Choices of the rule (paper imfish-cnn-2022, "Detection Standard of CTCs"; reading 15).
 
-    Sizes are in micrometres; where the size of a pixel is not known, ``USUAL_UM_PER_PX`` turns them into pixels.
+    Sizes are in micrometres; where the size of a pixel is not known it is found from the field's nuclei, and in a field
+    with too few of them ``USUAL_UM_PER_PX`` is taken.
 
     Attributes:
         mode: ``full`` for all criteria; ``paper`` counts the signals of every nucleus and asks nothing else, as the
@@ -68,8 +70,8 @@ class ImFISHSettings:
         for name, choices in (("mode", MODES), ("method", METHODS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
-        if self.min_signals < 1:
-            raise ValueError(f"`min_signals` must be at least 1. Received: {self.min_signals}")
+        if self.min_signals < 1 or self.min_signals != int(self.min_signals):
+            raise ValueError(f"`min_signals` must be a whole number of at least 1. Received: {self.min_signals}")
         thresholds = ("cd45_threshold", "cep8_threshold")
         positive = ("ring_width_um", "min_diameter_um", "max_diameter_um", "max_edge_um", "spot_diameter_um")
         for name in (*positive, *thresholds, "ring_gap_um", "rim_um", "min_contact", "min_dapi"):
@@ -77,7 +79,8 @@ class ImFISHSettings:
             if value is None:
                 continue
             if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
-                raise ValueError(f"`{name}` must be a finite number above 0. Received: {value}")
+                bound = "above 0" if name in positive else "of at least 0"
+                raise ValueError(f"`{name}` must be a finite number {bound}. Received: {value}")
         for name in ("min_solidity", "convex_solidity", "max_bright_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1. Received: {getattr(self, name)}")

@@ -209,6 +209,8 @@ def test_missing_cd45_names_the_cure():
     [
         ({"tile_px": 1000}, "`tile_px` must be a multiple of 256. Received: 1000"),
         ({"workers": 0}, "`workers` must be at least 1. Received: 0"),
+        ({"um_per_px": 0}, "`um_per_px` must be a positive number. Received: 0"),
+        ({"um_per_px": -0.5}, "`um_per_px` must be a positive number. Received: -0.5"),
         ({"mode": "half"}, "`mode` must be one of full, paper. Received: 'half'"),
     ],
 )
@@ -223,6 +225,8 @@ def test_thresholds_of_another_field_or_other_settings_are_refused():
         classify_field(field_of([GOOD[:32]] * 3), thresholds=thresholds)
     with pytest.raises(ValueError, match="measured with other settings"):
         classify_field(field_of([GOOD] * 3), thresholds=thresholds, mode="paper")
+    with pytest.raises(ValueError, match=r"`thresholds` were taken at 0\.25 um per pixel.*Received: 0\.5"):
+        classify_nuclei(GOOD, GOOD, GOOD, thresholds=thresholds, um_per_px=0.5)
 
 
 @pytest.mark.parametrize(("um_per_px", "expected"), [(0.25, 3.0), (1.0, 1.5), (0.05, 8.5)])

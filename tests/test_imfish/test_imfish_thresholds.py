@@ -123,7 +123,9 @@ def test_thresholds_survive_their_dict():
     [
         ({"mode": "best"}, "`mode` must be one of full, paper. Received: 'best'"),
         ({"method": "otsu"}, "`method` must be one of robust, paper, learned"),
-        ({"min_signals": 0}, "`min_signals` must be at least 1"),
+        ({"min_signals": 0}, "`min_signals` must be a whole number of at least 1"),
+        ({"min_signals": 2.5}, "`min_signals` must be a whole number of at least 1"),
+        ({"ring_gap_um": -0.1}, "`ring_gap_um` must be a finite number of at least 0"),
         ({"cd45_threshold": float("nan")}, "`cd45_threshold` must be a finite number"),
         ({"ring_width_um": 0}, "`ring_width_um` must be a finite number above 0"),
         ({"min_diameter_um": 30.0}, "below `max_diameter_um`"),
