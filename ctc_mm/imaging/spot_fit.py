@@ -16,7 +16,7 @@ _RADIUS_PER_SIGMA = 3.5
 # Limits of a fitted sigma: pixels, and over that of the spots looked for.
 _NARROWEST_PX, _WIDEST = 0.3, 4.0
 # Steps of Levenberg and Marquardt (Press et al., Numerical Recipes, section 15.5), which start near the goal.
-_STEPS_FIRST, _STEPS_CLEANED, _STEPS_MORE, _STEPS_PAIR = 2, 2, 8, 8
+_STEPS_FIRST, _STEPS_CLEANED, _STEPS_MORE, _STEPS_PAIR = 2, 2, 6, 8
 # Change of sigma, over itself, that shows that the goal is far.
 _UNSETTLED = 0.05
 # Where parameters stand: background, sigma, then amplitude, y, x of each Gaussian.
@@ -30,48 +30,56 @@ class Discs:
     Attributes:
         radius_px: of a disc.
         dy: rows of the disc's pixels from its middle, int (P,); ``dx`` the columns.
-        pixels: grey values, float64 (N, P).
-        weights: 1 inside the image, 0 beyond its edge, float64 (N, P).
+        pixels: grey values above the disc's lower quartile (small numbers, so that float32 will do), float32 (N, P).
+        weights: 1 inside the image, 0 beyond its edge, float32 (N, P).
     """
 
     def __init__(self, image: np.ndarray, ys: np.ndarray, xs: np.ndarray, sigma_px: float) -> None:
         self.sigma_px, self.radius_px = sigma_px, disc_radius_px(sigma_px)
         axis = np.arange(-self.radius_px, self.radius_px + 1)
         inside = axis[:, None] ** 2 + axis**2 <= (self.radius_px + 0.25) ** 2
-        self.dy, self.dx = (places - self.radius_px for places in np.nonzero(inside))
-        rows, columns = ys[:, None] + self.dy, xs[:, None] + self.dx
+        self.dy, self.dx = ((places - self.radius_px).astype(np.float32) for places in np.nonzero(inside))
+        rows, columns = ys[:, None] + self.dy.astype(np.intp), xs[:, None] + self.dx.astype(np.intp)
         height, width = image.shape
-        self.weights = ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).astype(np.float64)
-        self.pixels = image[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].astype(np.float64)
+        self.weights = ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).astype(np.float32)
+        pixels = image[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+        quarter = len(self.dy) // 4
+        self.pixels = pixels - np.partition(pixels, quarter, axis=1)[:, quarter, None]
 
     def fit(self, pixels: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
         """Least squares by Levenberg and Marquardt, all discs at once, in a fixed number of steps.
 
         Args:
-            pixels: grey values to explain, float64 (N, P).
-            weights: float64 (N, P).
+            pixels: grey values to explain, float32 (N, P).
+            weights: float32 (N, P).
             start: parameters to start from, float64 (N, K).
             steps: how often the parameters are improved.
 
         Returns:
             Parameters, float64 (N, K).
         """
+        if not len(start):
+            return start
         now, damping, diagonal = start, np.full(len(start), 0.01), np.arange(start.shape[1])
         low, high = self._limits((start.shape[1] - AMPLITUDE) // 3)
-        values, slopes = model(now, self.dy, self.dx)
-        misfit = (weights * (pixels - values) ** 2).sum(axis=1)
+        shapes = gaussians(now, self.dy, self.dx)
+        rest = weights * (pixels - light_of(now, shapes))
+        misfit = (rest * rest).sum(axis=1)
         for _ in range(steps):
-            weighted = slopes * weights[:, None]
-            normal = weighted @ slopes.transpose(0, 2, 1)
-            gradient = weighted @ (pixels - values)[..., None]
+            slopes = slopes_of(now, shapes, self.dy, self.dx) * weights[:, None]
+            normal = (slopes @ slopes.transpose(0, 2, 1)).astype(np.float64)
+            gradient = (slopes @ rest[..., None]).astype(np.float64)
             normal[:, diagonal, diagonal] = normal[:, diagonal, diagonal] * (1 + damping[:, None]) + 1e-12
             trial = np.minimum(np.maximum(now + np.linalg.solve(normal, gradient)[..., 0], low), high)
-            trial_values, trial_slopes = model(trial, self.dy, self.dx)
-            trial_misfit = (weights * (pixels - trial_values) ** 2).sum(axis=1)
-            worse = trial_misfit >= misfit
-            trial[worse], trial_values[worse], trial_slopes[worse] = now[worse], values[worse], slopes[worse]
-            now, values, slopes, misfit = trial, trial_values, trial_slopes, np.minimum(misfit, trial_misfit)
-            damping *= np.where(worse, 10.0, 0.3)
+            trial_shapes = gaussians(trial, self.dy, self.dx)
+            trial_rest = weights * (pixels - light_of(trial, trial_shapes))
+            trial_misfit = (trial_rest * trial_rest).sum(axis=1)
+            worse = np.flatnonzero(trial_misfit >= misfit)
+            for kept, new in ((now, trial), (shapes, trial_shapes), (rest, trial_rest), (misfit, trial_misfit)):
+                new[worse] = kept[worse]
+            now, shapes, rest, misfit = trial, trial_shapes, trial_rest, trial_misfit
+            damping *= 0.3
+            damping[worse] *= 10 / 0.3
         return now
 
     def _limits(self, gaussians: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,39 +95,44 @@ def disc_radius_px(sigma_px: float) -> int:
     return math.ceil(_RADIUS_PER_SIGMA * sigma_px)
 
 
-def model(parameters: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Grey values of Gaussians of equal width on a flat background, and their derivatives.
+def gaussians(parameters: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    """Gaussians of height 1 at places (P,) or (N, P) from the middle; float32 (N, Gaussians, P)."""
+    parameters = parameters.astype(np.float32)
+    centres = parameters[:, AMPLITUDE:].reshape(len(parameters), (parameters.shape[1] - AMPLITUDE) // 3, 3)
+    dy, dx = (np.atleast_2d(places)[:, None] for places in (dy, dx))
+    square = (dy - centres[:, :, 1:2]) ** 2 + (dx - centres[:, :, 2:3]) ** 2
+    return np.exp(square * (-0.5 / parameters[:, SIGMA, None, None] ** 2))
 
-    Args:
-        parameters: float64 (N, K).
-        dy: rows from the middle, (P,) or (N, P).
-        dx: columns from the middle.
 
-    Returns:
-        Values (N, P) and derivatives by each parameter (N, K, P), float64.
-    """
-    count, pixels = len(parameters), np.shape(dy)[-1]
-    values = np.repeat(parameters[:, BACKGROUND, None], pixels, axis=1)
-    slopes = np.zeros((count, parameters.shape[1], pixels))
+def light_of(parameters: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Grey values of background and Gaussians, float32 (N, P)."""
+    parameters = parameters.astype(np.float32)
+    values = parameters[:, BACKGROUND, None] + parameters[:, AMPLITUDE, None] * shapes[:, 0]
+    for k in range(1, shapes.shape[1]):
+        values += parameters[:, AMPLITUDE + 3 * k, None] * shapes[:, k]
+    return values
+
+
+def slopes_of(parameters: np.ndarray, shapes: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    """Derivatives of ``light_of`` by each parameter, float32 (N, K, P)."""
+    parameters = parameters.astype(np.float32)
+    slopes = np.empty((len(parameters), parameters.shape[1], shapes.shape[2]), np.float32)
     slopes[:, BACKGROUND] = 1
+    slopes[:, SIGMA] = 0
     sigma = parameters[:, SIGMA, None]
-    precision = 1 / sigma**2
-    for k in range(AMPLITUDE, parameters.shape[1], 3):
-        to_y, to_x = dy - parameters[:, k + 1, None], dx - parameters[:, k + 2, None]
-        square = (to_y**2 + to_x**2) * precision
-        shape = np.exp(-0.5 * square)
-        light = parameters[:, k, None] * shape
-        values += light
-        slopes[:, SIGMA] += light * square / sigma
-        slopes[:, k] = shape
-        light *= precision
-        slopes[:, k + 1], slopes[:, k + 2] = light * to_y, light * to_x
-    return values, slopes
+    for k in range(shapes.shape[1]):
+        amplitude, y, x = (parameters[:, AMPLITUDE + 3 * k + j, None] for j in range(3))
+        to_y, to_x, light = dy - y, dx - x, shapes[:, k] * (amplitude / sigma**2)
+        slopes[:, AMPLITUDE + 3 * k] = shapes[:, k]
+        slopes[:, Y + 3 * k] = light * to_y
+        slopes[:, X + 3 * k] = light * to_x
+        slopes[:, SIGMA] += (slopes[:, Y + 3 * k] * to_y + slopes[:, X + 3 * k] * to_x) / sigma
+    return slopes
 
 
 def misfit(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """Weighted sum of squared differences between pixels and model, float64 (N,)."""
-    return (weights * (pixels - model(parameters, discs.dy, discs.dx)[0]) ** 2).sum(axis=1)
+    return (weights * (pixels - light_of(parameters, gaussians(parameters, discs.dy, discs.dx))) ** 2).sum(axis=1)
 
 
 def explained(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
@@ -141,20 +154,21 @@ def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarra
         Parameters (N, 5), and the pixels without the light of other spots (N, P), float64.
     """
     of, by = _neighbours(ys, xs, 2 * discs.radius_px)
-    near_dy, near_dx = discs.dy - (ys[by] - ys[of])[:, None], discs.dx - (xs[by] - xs[of])[:, None]
+    near_dy, near_dx = (
+        places - (at[by] - at[of])[:, None].astype(np.float32) for places, at in ((discs.dy, ys), (discs.dx, xs))
+    )
     # First without the pixels that are nearer to a neighbour ...
     weights = discs.weights.copy()
-    np.minimum.at(weights, of, (near_dy**2 + near_dx**2 >= discs.dy**2 + discs.dx**2).astype(np.float64))
+    np.minimum.at(weights, of, (near_dy**2 + near_dx**2 >= discs.dy**2 + discs.dx**2).astype(np.float32))
     middle = discs.pixels[:, np.flatnonzero((discs.dy == 0) & (discs.dx == 0))[0]]
-    low = np.partition(discs.pixels, len(discs.dy) // 4, axis=1)[:, len(discs.dy) // 4]
     start = np.zeros((len(ys), 5))
-    start[:, BACKGROUND], start[:, SIGMA], start[:, AMPLITUDE] = low, discs.sigma_px, np.maximum(middle - low, 0)
+    start[:, SIGMA], start[:, AMPLITUDE] = discs.sigma_px, np.maximum(middle, 0)
     parameters = discs.fit(discs.pixels, weights, start, _STEPS_FIRST)
     # ... then with all of them, and the neighbours' light taken away.
     light = parameters[by]
     light[:, BACKGROUND] = 0
     cleaned = discs.pixels.copy()
-    np.subtract.at(cleaned, of, model(light, near_dy, near_dx)[0])
+    np.subtract.at(cleaned, of, light_of(light, gaussians(light, near_dy, near_dx)))
     before, parameters = parameters, discs.fit(cleaned, discs.weights, parameters, _STEPS_CLEANED)
     change = np.abs(parameters[:, SIGMA] - before[:, SIGMA])
     far = np.flatnonzero(change > _UNSETTLED * before[:, SIGMA])
@@ -176,13 +190,13 @@ def elongation(discs: Discs, cleaned: np.ndarray, single: np.ndarray) -> tuple[n
     Returns:
         Part of the misfit (squared grey values) and the long axis' angle from the y axis, float64 (N,) each.
     """
-    values, slopes = model(single, discs.dy, discs.dx)
-    rest = (cleaned - values) * discs.weights
-    to_y, to_x = discs.dy - single[:, Y, None], discs.dx - single[:, X, None]
+    shapes = gaussians(single, discs.dy, discs.dx)
+    rest = (cleaned - light_of(single, shapes)) * discs.weights
+    to_y, to_x = discs.dy - single[:, Y, None].astype(np.float32), discs.dx - single[:, X, None].astype(np.float32)
     parts = []
     for pattern in (to_y**2 - to_x**2, 2 * to_y * to_x):
-        mode = slopes[:, AMPLITUDE] * discs.weights * pattern
-        parts.append((mode * rest).sum(axis=1) / np.sqrt((mode**2).sum(axis=1) + 1e-30))
+        mode = shapes[:, 0] * discs.weights * pattern
+        parts.append((mode * rest).sum(axis=1) / np.sqrt((mode**2).sum(axis=1) + np.float32(1e-30)))
     return parts[0] ** 2 + parts[1] ** 2, 0.5 * np.arctan2(parts[1], parts[0])
 
 
