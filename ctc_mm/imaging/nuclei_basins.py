@@ -7,12 +7,15 @@ pointers are followed to the peaks, all pixels at once (hill climbing; Rambabu a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
 
 # Rows and columns are numbered 0, 1, 2, 0, ...; of the nine pixels around a place no two have the same pair of numbers.
-_PHASES = 9
+# A pixel's phase is 5 times its row's number and its column's, so that the difference of two phases (-12 to 12) tells
+# both differences, also by its last digit to base 32.
+_ROW_PHASE, _BASE = 5, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Basins:
 def steepest_ascent(relief: np.ndarray, origin_xy: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
     """Rank every pixel by its relief, and find the highest rank around it.
 
-    The rank's last digit (to base 9) tells where a pixel lies among its neighbours, so that the maximum of the ranks in
+    The rank's last digit (to base 32) tells where a pixel lies among its neighbours, so that the maximum of the ranks in
     a 3 x 3 window also tells which pixel has it; and no two neighbours have the same rank, so a plateau has one peak.
 
     Args:
@@ -51,9 +54,9 @@ def steepest_ascent(relief: np.ndarray, origin_xy: tuple[int, int] = (0, 0)) -> 
         Two float32 (H, W) of whole numbers: each pixel's rank, and the highest in its window; equal at a peak.
     """
     phase_y, phase_x = ((np.arange(n) + start) % 3 for n, start in zip(relief.shape, origin_xy[::-1], strict=True))
-    rank = relief * np.float32(_PHASES)
-    rank += (3 * phase_y[:, None]).astype(np.float32)
-    rank += phase_x.astype(np.float32)
+    rank = relief * np.float32(_BASE)
+    for start in range(min(3, len(rank))):
+        rank[start::3] += (_ROW_PHASE * phase_y[start] + phase_x).astype(np.float32)
     return rank, cv2.dilate(rank, np.ones((3, 3), np.uint8))
 
 
@@ -68,9 +71,8 @@ def find_basins(rank: np.ndarray, highest: np.ndarray, pixels: np.ndarray) -> np
     Returns:
         int64 (M,): 1..N in the order of the peaks' places.
     """
-    own = rank.ravel()[pixels].astype(np.int32) % _PHASES
-    best = highest.ravel()[pixels].astype(np.int32) % _PHASES
-    target = pixels + _steps(rank.shape[1])[own * _PHASES + best]
+    ascent = highest.ravel()[pixels] - rank.ravel()[pixels]
+    target = pixels + _steps(rank.shape[1])[ascent.astype(np.int64) % _BASE]
     place = np.empty(rank.size, np.int64)
     numbers = np.arange(len(pixels))
     place[pixels] = numbers
@@ -84,14 +86,27 @@ def find_basins(rank: np.ndarray, highest: np.ndarray, pixels: np.ndarray) -> np
 
 
 def _steps(width: int) -> np.ndarray:
-    """Way in the flat image from a pixel of one phase to its neighbour of another, int64 (81,)."""
-    own, best = np.divmod(np.arange(_PHASES**2), _PHASES)
-    rows, columns = ((there - here + 1) % 3 - 1 for here, there in ((own // 3, best // 3), (own % 3, best % 3)))
-    return rows * width + columns
+    """Way in the flat image from a pixel to its neighbour, by the difference of their phases, int64 (32,)."""
+    steps = np.zeros(_BASE, np.int64)
+    for rows, columns in product(range(-2, 3), repeat=2):  # differences of two numbers out of 0, 1, 2
+        steps[_ROW_PHASE * rows + columns] = ((rows + 1) % 3 - 1) * width + (columns + 1) % 3 - 1
+    return steps
+
+
+def runs_of(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the runs of equal numbers begin, and how long they are, int64 (R,) each."""
+    new = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
+    return _runs(new)
+
+
+def _runs(new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    starts = np.flatnonzero(new)
+    return starts, np.diff(starts, append=len(new))
 
 
 def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -> Basins:
-    """Sum up basins and their borders.
+    """Sum up basins and their borders, over runs of pixels of one basin in one row.
 
     Args:
         basin: number of each pixel's basin, int64 (M,), 1..N.
@@ -99,16 +114,24 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
         heights: uint16 (H, W).
     """
     size = int(basin.max(initial=0)) + 1
-    value = heights.ravel()[pixels].astype(np.float64)
-    rows = pixels // heights.shape[1]
-    x, y = (pixels - rows * heights.shape[1]).astype(np.float64), rows.astype(np.float64)
-    # All sums are of whole numbers under 2^53, so they are exact in any order of the pixels.
-    moments = np.stack([np.bincount(basin, term, size) for term in (x, y, x * x, y * y, x * y)], axis=1)
+    value = heights.ravel()[pixels].astype(np.int64)
+    new = np.ones(len(pixels) + 1, bool)
+    new[1:-1] = (basin[1:] != basin[:-1]) | (np.diff(pixels) != 1)
+    new[np.searchsorted(pixels, np.arange(0, heights.size, heights.shape[1]))] = True  # the first ones of the rows
+    starts, length = _runs(new[:-1])
+    run = basin[starts]
+    y = pixels[starts] // heights.shape[1]
+    x = pixels[starts] - y * heights.shape[1]
+    # Sums of 0, 1, ... and of their squares; all sums are of whole numbers under 2^53, so they are exact in any order.
+    steps, squares = length * (length - 1) // 2, length * (length - 1) * (2 * length - 1) // 6
+    x_sum = length * x + steps
+    terms = (x_sum, length * y, x * (x_sum + steps) + squares, length * y * y, x_sum * y)
+    moments = np.stack([np.bincount(run, term, size) for term in terms], axis=1)
     height_max = np.zeros(size)
-    np.maximum.at(height_max, basin, value)
-    area = np.bincount(basin, minlength=size).astype(np.float64)
+    np.maximum.at(height_max, run, np.maximum.reduceat(value, starts).astype(np.float64))
+    area, height_sum = (np.bincount(run, term, size) for term in (length, np.add.reduceat(value, starts)))
     pairs, borders = _measure_borders(basin, pixels, heights, size)
-    return Basins(area, moments, np.bincount(basin, value, size), height_max, pairs, borders)
+    return Basins(area, moments, height_sum, height_max, pairs, borders)
 
 
 def _measure_borders(
@@ -128,9 +151,10 @@ def _measure_borders(
         first, second, here = basin[border], other[border].astype(np.int64), pixels[border]
         keys.append(np.minimum(first, second) * size + np.maximum(first, second))
         lower.append(np.minimum(flat_heights[here], flat_heights[here + step]))
-    found, index, edges = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    value = np.concatenate(lower).astype(np.float64)
-    highest = np.zeros(len(found))
-    np.maximum.at(highest, index, value)
-    pairs = np.stack([found // size, found % size], axis=1)
-    return pairs, np.stack([edges.astype(np.float64), np.bincount(index, value, len(found)), highest], axis=1)
+    key, value = np.concatenate(keys), np.concatenate(lower).astype(np.float64)
+    order = np.argsort(key, kind="stable")
+    key, value = key[order], value[order]
+    starts, edges = runs_of(key)
+    pairs = np.stack(np.divmod(key[starts], size), axis=1)
+    sums, highest = np.add.reduceat(value, starts), np.maximum.reduceat(value, starts)
+    return pairs, np.stack([edges, sums, highest], axis=1)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ctc_mm.imaging.nuclei_basins import Basins, find_basins, measure_basins, steepest_ascent
+from ctc_mm.imaging.nuclei_basins import Basins, find_basins, measure_basins, runs_of, steepest_ascent
 from ctc_mm.imaging.nuclei_merge import merge_basins
 from ctc_mm.imaging.nucleus_levels import CELL_PX, NucleusLevels
 
 # Grey values are mapped to 0..2^15: sums over the kernel stay under 2^24, which float32 holds exactly; and a power of
 # two leaves no value half-way between two steps, so that an 8-bit image and its 16-bit copy give the same steps.
 STEPS = 2**15
-# Binomial, standard deviation 1 px.
-_KERNEL = np.array([1, 4, 6, 4, 1], np.float32)
-_KERNEL_PART = np.float32(1 / _KERNEL.sum() ** 2)
+# Binomial, standard deviation 1 px; its sums are exact in whole 256ths.
+_KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 # A pixel of a nucleus is brighter than the mean of this window, about as wide as the largest nuclei, by this part of
 # the field's threshold: else half of all pixels would be, where the background is a little off.
 WINDOW_PX, MEAN_MARGIN = 61, 0.3
@@ -57,8 +56,8 @@ def segment_robust(
         basin = find_basins(*ascent, inside)
         owner = merge_basins(measure_basins(basin, inside, heights))[basin]
         region[crowded] = owner + region.max()
-    _cut_outlines(region, heights.ravel()[pixels])
-    labels = _number_by_first_pixel(region, pixels, heights.shape)
+    kept = _inside_outlines(region, heights.ravel()[pixels])
+    labels = _number_by_first_pixel(region[kept], pixels[kept], heights.shape)
     settled = np.ones(int(labels.max()) + 1, bool)
     settled[labels.ravel()[pixels[unsettled]]] = False
     settled[0] = True
@@ -87,8 +86,11 @@ def _foreground(image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, 
     least = cv2.blur(heights, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_REFLECT_101)
     least += np.uint16(threshold * MEAN_MARGIN)
     np.maximum(least, np.uint16(threshold), out=least)
-    near = cv2.dilate(heights, np.ones((NEAR_PX, NEAR_PX), np.uint8)) * np.float32(NEAR_PART)
-    return heights, ((heights > least) & (heights > near)).view(np.uint8)
+    near = cv2.dilate(heights, np.ones((NEAR_PX, NEAR_PX), np.uint8))
+    # Heights are whole numbers, so that a fraction of the limit may be dropped.
+    np.multiply(near, np.float32(NEAR_PART), out=near, casting="unsafe")
+    np.maximum(least, near, out=least)
+    return heights, (heights > least).view(np.uint8)
 
 
 def height_above_background(
@@ -97,18 +99,19 @@ def height_above_background(
     """Smoothed image less background, 0 at the least, in steps of the field's range, uint16 (H, W)."""
     steps = _to_steps(image, levels.low, scale)
     heights = cv2.sepFilter2D(steps, cv2.CV_32F, _KERNEL, _KERNEL, borderType=cv2.BORDER_REFLECT_101)
-    heights *= _KERNEL_PART
     _subtract_background(heights, levels, origin_xy, scale)
-    return np.rint(np.maximum(heights, 0, out=heights), out=heights).astype(np.uint16)
+    cv2.threshold(heights, 0, 0, cv2.THRESH_TOZERO, dst=heights)
+    return np.rint(heights, out=heights).astype(np.uint16)
 
 
 def _to_steps(image: np.ndarray, low: float, scale: float) -> np.ndarray:
     """Whole numbers from 0 (darkest pixel of the field) to 2^15, float32."""
     if image.dtype.kind == "f":
         return np.rint((image.astype(np.float64) - low) * scale).astype(np.float32)
-    values = np.arange(256 if image.dtype == np.uint8 else int(image.max()) + 1, dtype=np.float64)
-    table = np.rint(np.maximum(values - low, 0) * scale).astype(np.float32)
-    return cv2.LUT(image, table) if image.dtype == np.uint8 else table[image]
+    values = np.arange(int(image.max()) + 1, dtype=np.float64)
+    table = np.zeros(np.iinfo(image.dtype).max + 1, np.float32)
+    table[: len(values)] = np.rint(np.maximum(values - low, 0) * scale)
+    return cv2.LUT(image, table)
 
 
 def _subtract_background(values: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, int], scale: float) -> None:
@@ -148,12 +151,12 @@ def _components(
 def _relief(heights: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """What the watershed runs on, uint16, 0 outside: distance to the background times height, smoothed."""
     relief = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
-    np.minimum(relief, np.float32(_RELIEF_DISTANCE_PX), out=relief)
+    cv2.threshold(relief, _RELIEF_DISTANCE_PX, 0, cv2.THRESH_TRUNC, dst=relief)
     relief *= _RELIEF_SCALE
     relief *= heights
     smooth = relief.astype(np.uint16)
     for _ in range(3):
-        smooth = cv2.blur(smooth, (3, 3), borderType=cv2.BORDER_REFLECT_101)
+        cv2.blur(smooth, (3, 3), dst=smooth, borderType=cv2.BORDER_REFLECT_101)
     smooth += 1
     return cv2.copyTo(smooth, mask)
 
@@ -175,33 +178,40 @@ def _unsettled(
     return (np.bincount(region, near.ravel()[pixels]) > 0)[region]
 
 
-def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
-    """Cut each region at a part of its own height, and drop those without an edge; in place, 0 for none.
+def _inside_outlines(region: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Cut each region at a part of its own height, and drop those without an edge.
 
     A region's height is the mean of its heights weighted by themselves: that of its bright inside, whatever the rim.
 
     Args:
-        region: number of each pixel's region, int64 (M,).
+        region: number of each pixel's region, from 1, int64 (M,).
         height: of each pixel, uint16 (M,).
+
+    Returns:
+        Which pixels stay, rising, int64 (K,).
     """
-    value = height.astype(np.float64)
-    total = np.bincount(region, value)
-    own = (np.bincount(region, value * value) / np.maximum(total, 1)).astype(np.float32)[region]
-    part = height / own
-    has_edge = np.bincount(region[part < EDGE_PART], minlength=len(total)) > 0
-    region[(part <= OUTLINE_PART) | ~has_edge[region]] = 0
+    starts, lengths = runs_of(region)
+    run, value = region[starts], height.astype(np.float64)
+    total = np.bincount(run, np.add.reduceat(value, starts))
+    own = np.bincount(run, np.add.reduceat(value * value, starts)) / np.maximum(total, 1)
+    own = np.maximum(own, 1).astype(np.float32)
+    least = np.full(len(own), np.inf, np.float32)
+    np.minimum.at(least, run, np.minimum.reduceat(height, starts))
+    own[least / own >= EDGE_PART] = np.inf  # all of it is cut
+    return np.flatnonzero(height / np.repeat(own[run], lengths) > OUTLINE_PART)
 
 
 def _number_by_first_pixel(region: np.ndarray, pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Label image of the regions of enough pixels, int32 (H, W), 1..N in the order of their first pixel."""
-    kept = np.bincount(region, minlength=1) >= MIN_AREA_PX
-    kept[0] = False
-    first = np.full(len(kept), pixels.size, np.int64)
-    first[region[::-1]] = np.arange(pixels.size)[::-1]
+    starts, lengths = runs_of(region)
+    run = region[starts]
+    kept = np.bincount(run, lengths) >= MIN_AREA_PX
+    first = np.zeros(len(kept), np.int64)
+    first[run[::-1]] = starts[::-1]
     order = np.flatnonzero(kept)
     order = order[np.argsort(first[order])]
     numbers = np.zeros(len(kept), np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     labels = np.zeros(shape, np.int32)
-    labels.ravel()[pixels] = numbers[region]
+    labels.ravel()[pixels] = np.repeat(numbers[run], lengths)
     return labels
