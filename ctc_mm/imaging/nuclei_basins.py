@@ -130,30 +130,30 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
     height_max = np.zeros(size)
     np.maximum.at(height_max, run, np.maximum.reduceat(value, starts).astype(np.float64))
     area, height_sum = (np.bincount(run, term, size) for term in (length, np.add.reduceat(value, starts)))
-    pairs, borders = _measure_borders(basin, pixels, heights, size)
+    pairs, borders = _measure_borders(basin, pixels, heights, starts, size)
     return Basins(area, moments, height_sum, height_max, pairs, borders)
 
 
 def _measure_borders(
-    basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray, size: int
+    basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray, starts: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    flat_heights = heights.ravel()
-    height, width = heights.shape
-    # A column and a row more, so that every pixel has a neighbour to the right and below.
-    number = np.zeros((height + 1, width + 1), np.int32)
-    framed = pixels + pixels // width
-    flat_number = number.ravel()
-    flat_number[framed] = basin
-    keys, lower = [], []
-    for step in (1, width):
-        other = flat_number[framed + (1 if step == 1 else width + 1)]
-        border = (other != basin) & (other > 0)
-        first, second, here = basin[border], other[border].astype(np.int64), pixels[border]
-        keys.append(np.minimum(first, second) * size + np.maximum(first, second))
-        lower.append(np.minimum(flat_heights[here], flat_heights[here + step]))
-    key, value = np.concatenate(keys), np.concatenate(lower).astype(np.float64)
+    """Pairs of neighbours and sums over their borders; ``starts`` tells which pixels differ from the one before."""
+    flat_heights, width = heights.ravel(), heights.shape[1]
+    # Borders between a pixel and the one to its right ...
+    right = starts[1:]
+    right = right[(pixels[right] - pixels[right - 1] == 1) & (pixels[right] % width > 0)]
+    # ... and the one below it; a row more, so that every pixel has one.
+    number = np.zeros(heights.size + width, np.int32)
+    number[pixels] = basin
+    other = number[pixels + width]
+    upper = np.flatnonzero((other != basin) & (other > 0))
+    first = np.concatenate([basin[right - 1], basin[upper]])
+    second = np.concatenate([basin[right], other[upper]])
+    here = np.concatenate([pixels[right] - 1, pixels[upper]])
+    there = np.concatenate([pixels[right], pixels[upper] + width])
+    key = np.minimum(first, second) * size + np.maximum(first, second)
     order = np.argsort(key, kind="stable")
-    key, value = key[order], value[order]
+    key, value = key[order], np.minimum(flat_heights[here], flat_heights[there])[order].astype(np.float64)
     starts, edges = runs_of(key)
     pairs = np.stack(np.divmod(key[starts], size), axis=1)
     sums, highest = np.add.reduceat(value, starts), np.maximum.reduceat(value, starts)

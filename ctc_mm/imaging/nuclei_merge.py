@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from operator import mul
 
 import numpy as np
 
@@ -24,6 +25,7 @@ BIAS = 13.5
 # Two basins are put together if that is right at least this probably: a nucleus cut in two is often still half right
 # (IoU 0.5), two nuclei in one hardly ever.
 LEAST_PROBABILITY = 0.6
+LEAST_SCORE = math.log(LEAST_PROBABILITY / (1 - LEAST_PROBABILITY))
 
 
 class Region:
@@ -41,11 +43,11 @@ class Region:
         self.area, self.moments, self.height_sum, self.height_max = area, moments, height_sum, height_max
         self.mean = height_sum / area
         x, y, xx, yy, xy = moments
+        x, y = x / area, y / area
         # 1/12: a pixel is a square, not a point.
-        var_x = xx / area - (x / area) ** 2 + 1 / 12
-        var_y = yy / area - (y / area) ** 2 + 1 / 12
-        covariance = xy / area - x * y / area**2
-        self.ellipse = area / (4 * math.pi * math.sqrt(max(var_x * var_y - covariance**2, 1e-6)))
+        var_x, var_y = xx / area - x * x + 1 / 12, yy / area - y * y + 1 / 12
+        covariance = xy / area - x * y
+        self.ellipse = area / (4 * math.pi * math.sqrt(max(var_x * var_y - covariance * covariance, 1e-6)))
 
     def __add__(self, other: Region) -> Region:
         a, b = self.moments, other.moments
@@ -120,9 +122,9 @@ class _Merging:
 
     def _judge(self, pair: tuple[int, int]) -> None:
         measures = measure_pair(self.regions[pair[0]], self.regions[pair[1]], self.borders[pair])
-        score = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, measures, strict=True))
+        score = BIAS + sum(map(mul, WEIGHTS, measures))
         self.scores[pair] = score
-        if score > math.log(LEAST_PROBABILITY / (1 - LEAST_PROBABILITY)):
+        if score > LEAST_SCORE:
             heapq.heappush(self.heap, (-score, pair))
 
     def _merge(self, kept: int, gone: int) -> None:

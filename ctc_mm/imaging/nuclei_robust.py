@@ -121,10 +121,11 @@ def _subtract_background(values: np.ndarray, levels: NucleusLevels, origin_xy: t
     rows = (grid[top] * (1 - part[:, None]) + grid[bottom] * part[:, None]).astype(np.float32)
     left, right, part = _neighbours(origin_xy[0], values.shape[1], grid.shape[1])
     part = part.astype(np.float32)
-    starts = np.flatnonzero(np.diff(left, prepend=-1))
-    for start, end in zip(starts, [*starts[1:], values.shape[1]], strict=True):
+    for start, length in zip(*runs_of(left), strict=True):
         first, second = rows[:, left[start], None], rows[:, right[start], None]
-        values[:, start:end] -= (second - first) * part[start:end] + first
+        between = (second - first) * part[start : start + length]
+        between += first
+        values[:, start : start + length] -= between
 
 
 def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
