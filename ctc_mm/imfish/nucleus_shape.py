@@ -59,7 +59,7 @@ def solidity(mask: np.ndarray) -> float:
     on_outline = int(np.gcd(sides[:, 0], sides[:, 1]).sum())
     # Pick's theorem: pixels whose middle lies in the hull, which runs through the middles of pixels.
     pixels = cv2.contourArea(hull) + on_outline / 2 + 1
-    return min(np.count_nonzero(mask) / pixels, 1.0)
+    return min(float(np.count_nonzero(mask) / pixels), 1.0)
 
 
 def edge_blur_px(smooth: np.ndarray, mask: np.ndarray, others: np.ndarray, contrast: float) -> float | None:
@@ -102,4 +102,6 @@ def _eroded(mask: np.ndarray, reach_px: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _disc(reach_px: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1))
+    """All pixels within ``reach_px``; OpenCV's ellipse is another one when turned."""
+    y, x = np.ogrid[-reach_px : reach_px + 1, -reach_px : reach_px + 1]
+    return (y * y + x * x <= reach_px * reach_px).astype(np.uint8)
