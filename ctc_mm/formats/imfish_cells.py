@@ -163,15 +163,26 @@ def convert_fields(
     report.count_nuclei(judged_fields, writer.rows)
     if options.group_pattern is not None:
         report.count_patients(judged_fields, options.blood_ml)
-    for one in judged_fields:
-        write_results(out_dir, one, options.crop_channels)
     for path in stale:
         path.unlink()
+    _write_tables(out_dir, judged_fields, report, options, coco)
+    return report
+
+
+def _write_tables(
+    out_dir: Path,
+    judged_fields: Sequence[JudgedField],
+    report: ImFISHReport,
+    options: ImFISHCellOptions,
+    coco: str | Path | None,
+) -> None:
+    """What stands beside the cells: results of each field, CTCs per patient, boxes."""
+    for one in judged_fields:
+        write_results(out_dir, one, options.crop_channels)
     write_patients(out_dir, report.patients, options.overwrite)
     if coco is not None:
         info = {"imfish": options.settings.to_dict(), "channels": dict(options.channels)}
         write_coco(coco, labelled_set(judged_fields, info))
-    return report
 
 
 def _require_distinct_names(sources: Sequence[FieldSource]) -> None:
