@@ -11,16 +11,18 @@ from scipy import ndimage
 
 from ctc_mm.imaging.cell_levels import check_image, to_grey
 
-OVERLAP, OUT_OF_FOCUS, IRREGULAR, SMALL, LARGE, BORDER = (
-    "overlap", "out_of_focus", "irregular", "small", "large", "border",
+OVERLAP, CLUMP, OUT_OF_FOCUS, IRREGULAR, SMALL, LARGE, BORDER = (
+    "overlap", "clump", "out_of_focus", "irregular", "small", "large", "border",
 )  # fmt: skip
-REASONS = (OVERLAP, OUT_OF_FOCUS, IRREGULAR, SMALL, LARGE, BORDER)
+REASONS = (OVERLAP, CLUMP, OUT_OF_FOCUS, IRREGULAR, SMALL, LARGE, BORDER)
 
 # A cell whose outline touches others along more than this part of it overlaps them.
 MOST_CONTACT = 0.1
 # A disc has 1; the outlines of two cells in one are far below.
 LEAST_CIRCULARITY = 0.75
 LEAST_SOLIDITY = 0.9
+# What is not round and larger than the field's median cell by this factor is a clump: several cells, unresolved.
+CLUMP_FACTOR = 1.5
 # Sharpness over the median of the field's cells; and how many cells it takes to speak of a median.
 LEAST_SHARPNESS = 0.6
 FEWEST_FOR_FOCUS = 5
@@ -74,7 +76,7 @@ def measure_cells(
     um_per_px: float | None = None,
     diameter_um: tuple[float, float] | None = None,
 ) -> list[CellMeasurement]:
-    """Measure each cell, and flag those that overlap others, are out of focus, irregular, of another size, or cut.
+    """Measure each cell, and flag clumps and those that overlap, are out of focus, irregular, of another size, or cut.
 
     Nothing is left out: the paper (label-free-resnet-2020, image pre-processing) had a person select the single cells;
     here each cell carries the reasons against it.
@@ -101,14 +103,15 @@ def measure_cells(
         return []
     contacts = _contacts(labels)
     areas = np.bincount(labels.ravel())[1:]
-    usual_px = 2 * math.sqrt(float(np.median(areas[areas > 0])) / math.pi)
+    usual_area_px = float(np.median(areas[areas > 0]))
+    usual_px = 2 * math.sqrt(usual_area_px / math.pi)
     scales = _edge_energies(to_grey(image), labels, usual_px)
     sharpness = {label: _sharpness(labels, label, place, scales) for label, place in found}
     middle = float(np.median(list(sharpness.values()))) if len(found) >= FEWEST_FOR_FOCUS else 0.0
     cells = []
     for label, place in found:
         cell = _measure(labels, label, place, um_per_px, contacts[label], sharpness[label])
-        cells.append(_with_reasons(cell, middle, diameter_um))
+        cells.append(_with_reasons(cell, middle, usual_area_px, diameter_um))
     return cells
 
 
@@ -159,15 +162,21 @@ def _measure(
 
 
 def _with_reasons(
-    cell: CellMeasurement, median_sharpness: float, diameter_um: tuple[float, float] | None
+    cell: CellMeasurement,
+    median_sharpness: float,
+    median_area_px: float,
+    diameter_um: tuple[float, float] | None,
 ) -> CellMeasurement:
     low, high = diameter_um or (0.0, math.inf)
     diameter = cell.diameter_um if cell.diameter_um is not None else low
+    dented = cell.solidity < LEAST_SOLIDITY
+    # What the edge cuts is not round for that reason alone.
+    irregular = not cell.touches_border and (cell.circularity < LEAST_CIRCULARITY or dented)
     speaks = {
         OVERLAP: cell.contact > MOST_CONTACT,
+        CLUMP: (irregular or dented) and cell.area_px > CLUMP_FACTOR * median_area_px,
         OUT_OF_FOCUS: cell.sharpness < LEAST_SHARPNESS * median_sharpness,
-        # What the edge cuts is not round for that reason alone.
-        IRREGULAR: not cell.touches_border and (cell.circularity < LEAST_CIRCULARITY or cell.solidity < LEAST_SOLIDITY),
+        IRREGULAR: irregular,
         SMALL: diameter < low,
         LARGE: diameter > high,
         BORDER: cell.touches_border,

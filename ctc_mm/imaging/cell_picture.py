@@ -17,7 +17,9 @@ from ctc_mm.imaging.text import Text, draw_texts
 
 # Of Okabe and Ito's colours, two that are told apart by everybody and stand out from a bright field.
 BLUE, VERMILLION = (0, 114, 178), (213, 94, 0)
-LETTERS = {"overlap": "O", "out_of_focus": "F", "irregular": "I", "small": "S", "large": "L", "border": "B"}
+LETTERS = {
+    "overlap": "O", "clump": "C", "out_of_focus": "F", "irregular": "I", "small": "S", "large": "L", "border": "B",
+}  # fmt: skip
 _DASH = (4, 3)
 # Wider than for fluorescence: where the light is uneven, cells in the corners are not to drown in black or white.
 BRIGHT_FIELD_PERCENTILES = (0.02, 99.98)

@@ -60,7 +60,8 @@ def segment_cells(
     ``robust`` takes edges above the noise of their place and lets them vote for the centres of circles; around each
     centre the closed path of the strongest change of light is a cell's outline, so that halos stay outside and touching
     cells apart. Cells are near to round and stand out by their outline; specks below the smallest diameter are left
-    out.
+    out. Fainter and cut outlines follow, and clumps in which no outline of a single cell is seen, each as one object:
+    ``measure_cells`` tells what speaks against them.
 
     Args:
         image: (H, W) grey or (H, W, 3) RGB; uint8, uint16 or float; a whole field or a tile of one.
