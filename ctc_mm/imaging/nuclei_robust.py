@@ -56,8 +56,8 @@ def segment_robust(
         basin = find_basins(*ascent, inside)
         owner = merge_basins(measure_basins(basin, inside, heights))[basin]
         region[crowded] = owner + region.max()
-    kept = _inside_outlines(region, heights.ravel()[pixels])
-    labels = _number_by_first_pixel(region[kept], pixels[kept], heights.shape)
+    _cut_outlines(region, heights.ravel()[pixels])
+    labels = _number_by_first_pixel(region, pixels, heights.shape)
     settled = np.ones(int(labels.max()) + 1, bool)
     settled[labels.ravel()[pixels[unsettled]]] = False
     settled[0] = True
@@ -121,11 +121,12 @@ def _subtract_background(values: np.ndarray, levels: NucleusLevels, origin_xy: t
     rows = (grid[top] * (1 - part[:, None]) + grid[bottom] * part[:, None]).astype(np.float32)
     left, right, part = _neighbours(origin_xy[0], values.shape[1], grid.shape[1])
     part = part.astype(np.float32)
-    for start, length in zip(*runs_of(left), strict=True):
-        first, second = rows[:, left[start], None], rows[:, right[start], None]
-        between = (second - first) * part[start : start + length]
-        between += first
-        values[:, start : start + length] -= between
+    starts, lengths = runs_of(left)
+    first, second = rows[:, left[starts]], rows[:, right[starts]]
+    background = np.repeat(second - first, lengths, axis=1)
+    background *= part
+    background += np.repeat(first, lengths, axis=1)
+    values -= background
 
 
 def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +139,7 @@ def _neighbours(start: int, length: int, cells: int) -> tuple[np.ndarray, np.nda
 def _components(
     heights: np.ndarray, mask: np.ndarray, pixels: np.ndarray, origin_xy: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Each foreground pixel's component, int64 (M,); whether that has several peaks, bool (M,); ranks of the relief."""
+    """Each foreground pixel's component, int64 (M,); which lie in one of several peaks, int64 (K,); relief's ranks."""
     count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     flat = labels.ravel()
     rank, highest = steepest_ascent(_relief(heights, mask), origin_xy)
@@ -146,7 +147,7 @@ def _components(
     n_peaks = np.bincount(flat[peaks], minlength=count)
     # Of the type that NumPy counts and looks up by, so that it need not be cast each time.
     region = flat[pixels].astype(np.int64)
-    return region, (n_peaks > 1)[region], (rank, highest)
+    return region, np.flatnonzero((n_peaks > 1)[region]), (rank, highest)
 
 
 def _relief(heights: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -179,17 +180,14 @@ def _unsettled(
     return (np.bincount(region, near.ravel()[pixels]) > 0)[region]
 
 
-def _inside_outlines(region: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Cut each region at a part of its own height, and drop those without an edge.
+def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
+    """Cut each region at a part of its own height, and drop those without an edge; in place, 0 for none.
 
     A region's height is the mean of its heights weighted by themselves: that of its bright inside, whatever the rim.
 
     Args:
         region: number of each pixel's region, from 1, int64 (M,).
         height: of each pixel, uint16 (M,).
-
-    Returns:
-        Which pixels stay, rising, int64 (K,).
     """
     starts, lengths = runs_of(region)
     run, value = region[starts], height.astype(np.float64)
@@ -199,14 +197,15 @@ def _inside_outlines(region: np.ndarray, height: np.ndarray) -> np.ndarray:
     least = np.full(len(own), np.inf, np.float32)
     np.minimum.at(least, run, np.minimum.reduceat(height, starts))
     own[least / own >= EDGE_PART] = np.inf  # all of it is cut
-    return np.flatnonzero(height / np.repeat(own[run], lengths) > OUTLINE_PART)
+    region *= height / np.repeat(own[run], lengths) > OUTLINE_PART
 
 
 def _number_by_first_pixel(region: np.ndarray, pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Label image of the regions of enough pixels, int32 (H, W), 1..N in the order of their first pixel."""
     starts, lengths = runs_of(region)
     run = region[starts]
-    kept = np.bincount(run, lengths) >= MIN_AREA_PX
+    kept = np.bincount(run, lengths, minlength=1) >= MIN_AREA_PX
+    kept[0] = False
     first = np.zeros(len(kept), np.int64)
     first[run[::-1]] = starts[::-1]
     order = np.flatnonzero(kept)
