@@ -43,8 +43,9 @@ class Basins:
 def steepest_ascent(relief: np.ndarray, origin_xy: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
     """Rank every pixel by its relief, and find the highest rank around it.
 
-    The rank's last digit (to base 32) tells where a pixel lies among its neighbours, so that the maximum of the ranks in
-    a 3 x 3 window also tells which pixel has it; and no two neighbours have the same rank, so a plateau has one peak.
+    A rank's last digit (to base 32) tells where its pixel lies among its neighbours, so that the maximum of the ranks
+    in a 3 x 3 window also tells which pixel has it; and no two neighbours have the same rank, so a plateau has one
+    peak.
 
     Args:
         relief: uint16 (H, W), positive inside the foreground, 0 outside.
@@ -101,6 +102,7 @@ def runs_of(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _runs(new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and lengths of the runs, given where a new one begins, bool (M,)."""
     starts = np.flatnonzero(new)
     return starts, np.diff(starts, append=len(new))
 

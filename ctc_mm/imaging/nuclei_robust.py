@@ -85,12 +85,11 @@ def _foreground(image: np.ndarray, levels: NucleusLevels, origin_xy: tuple[int, 
     threshold = min(levels.threshold * scale, float(STEPS))
     least = cv2.blur(heights, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_REFLECT_101)
     least += np.uint16(threshold * MEAN_MARGIN)
-    np.maximum(least, np.uint16(threshold), out=least)
     near = cv2.dilate(heights, np.ones((NEAR_PX, NEAR_PX), np.uint8))
     # Heights are whole numbers, so that a fraction of the limit may be dropped.
     np.multiply(near, np.float32(NEAR_PART), out=near, casting="unsafe")
     np.maximum(least, near, out=least)
-    return heights, (heights > least).view(np.uint8)
+    return heights, ((heights > least) & (heights > np.uint16(threshold))).view(np.uint8)
 
 
 def height_above_background(
@@ -194,7 +193,7 @@ def _cut_outlines(region: np.ndarray, height: np.ndarray) -> None:
     total = np.bincount(run, np.add.reduceat(value, starts))
     own = np.bincount(run, np.add.reduceat(value * value, starts)) / np.maximum(total, 1)
     own = np.maximum(own, 1).astype(np.float32)
-    least = np.full(len(own), np.inf, np.float32)
+    least = np.full(len(own), np.iinfo(np.uint16).max, np.uint16)
     np.minimum.at(least, run, np.minimum.reduceat(height, starts))
     own[least / own >= EDGE_PART] = np.inf  # all of it is cut
     region *= height / np.repeat(own[run], lengths) > OUTLINE_PART
