@@ -23,13 +23,15 @@ from ctc_mm.cli import run_cli
 from ctc_mm.formats.files import write_json
 
 # Part -> whether it is measured on the shared images (else on phantoms). Part p is benchmark_p() of imaging_p.py.
-PARTS = {"nuclei": True, "spots": True, "imfish": False}
+PARTS = {"nuclei": True, "spots": True, "imfish": False, "cells": False}
 
 
-def measure(part: str, data: Path) -> dict[str, Any]:
-    """Run a part; plain values for JSON."""
-    benchmark = getattr(import_module(f"imaging_{part}"), f"benchmark_{part}")
-    return benchmark(data) if PARTS[part] else benchmark()
+def measure(part: str, data: Path) -> tuple[dict[str, Any], str]:
+    """Run a part; plain values for JSON, and the same as Markdown."""
+    module = import_module(f"imaging_{part}")
+    benchmark = getattr(module, f"benchmark_{part}")
+    result = benchmark(data) if PARTS[part] else benchmark()
+    return result, getattr(module, f"{part}_markdown")(result)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,8 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise FileNotFoundError(f"{args.data}: no such folder; give the folder of the shared images with --data")
     cv2.setNumThreads(args.threads if args.threads else -1)
     machine = {"python": platform.python_version(), "opencv": cv2.__version__, "numpy": np.__version__}
-    results = {part: measure(part, args.data) for part in dict.fromkeys(args.parts)}
+    measured = {part: measure(part, args.data) for part in dict.fromkeys(args.parts)}
+    results = {part: result for part, (result, _) in measured.items()}
     write_json(args.out, {"versions": machine, "threads": args.threads, **results})
+    for part, (_, markdown) in measured.items():
+        print(f"## {part}\n\n{markdown}\n")
     print(f"wrote {args.out}")
 
 

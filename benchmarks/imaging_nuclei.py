@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import markdown_table
 
 from ctc_mm.cli import progress
 from ctc_mm.evaluation.functional.instances import InstanceMatches, match_instances, summarise_instances
@@ -133,3 +134,20 @@ def _scores(matches: Sequence[InstanceMatches], items: Sequence[TruthImage]) -> 
             for m, item in worst
         ],
     }
+
+
+def nuclei_markdown(result: dict[str, Any]) -> str:
+    """What ``benchmark_nuclei`` found, as Markdown."""
+    rows = [
+        (
+            set_name,
+            method,
+            f"{one['f1']:.3f} / {one['f1_mean_of_images']:.3f}",
+            f"{100 * one['count_error']:.1f} %",
+            f"{one['mp_per_s']:.1f}",
+            f"{one['times_scikit_image']:.1f}",
+        )
+        for set_name, part in result.items()
+        for method, one in part["methods"].items()
+    ]
+    return markdown_table(("images", "method", "F1 pooled / mean of images", "count error", "MP/s", "speed"), rows)

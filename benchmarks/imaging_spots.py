@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from common import markdown_table
 from scipy import ndimage
 from skimage.feature import blob_log
 
@@ -22,6 +23,7 @@ from ctc_mm.imaging.spots import find_spots
 RADIUS_PX = 3.0
 ROUNDS = 5
 DATASETS = ("dataset1", "dataset2")
+NOISE = "fields_of_noise_with_a_spot"
 NOISE_SIDES_PX, NOISE_FIELDS = (64, 256, 1024), (300, 200, 30)
 
 Finder = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +56,7 @@ def benchmark_spots(data: Path) -> dict[str, Any]:
         FileNotFoundError: a data set is not there.
     """
     results: dict[str, Any] = {name: compare(data / "spots_deepspot" / name) for name in DATASETS}
-    results["fields_of_noise_with_a_spot"] = false_alarms()
+    results[NOISE] = false_alarms()
     return results
 
 
@@ -106,3 +108,22 @@ def false_alarms() -> dict[str, dict[str, int]]:
         ]
         found[kind] = {"fields": sum(hits), "of": len(hits)}
     return found
+
+
+def spots_markdown(result: dict[str, Any]) -> str:
+    """What ``benchmark_spots`` found, as Markdown."""
+    rows = [
+        (
+            name,
+            method,
+            f"{one['f1']:.3f}",
+            f"{one['precision']:.3f} / {one['recall']:.3f}",
+            f"{one['count_mae']:.1f}",
+            f"{one['ms']:.1f}",
+        )
+        for name in DATASETS
+        for method, one in result[name].items()
+    ]
+    table = markdown_table(("images", "method", "F1 at 3 px", "precision / recall", "count MAE", "ms"), rows)
+    alarms = ", ".join(f"{kind} {one['fields']}/{one['of']}" for kind, one in result[NOISE].items())
+    return f"{table}\n\nFields of pure noise with a spot: {alarms}."

@@ -69,7 +69,7 @@ def test_missing_data_is_named(scripts, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--parts", "cells"], ["--threads", "-1"]])
+@pytest.mark.parametrize("arguments", [["--parts", "mitoses"], ["--threads", "-1"]])
 def test_bad_usage(scripts, tmp_path, arguments):
     with pytest.raises(SystemExit) as stopped:
         scripts("imaging").parse_args(["--data", str(tmp_path), "--out", "x.json", *arguments])
