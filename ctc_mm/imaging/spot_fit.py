@@ -16,9 +16,9 @@ _RADIUS_PER_SIGMA = 3.5
 # Limits of a fitted sigma: pixels, and over that of the spots looked for.
 _NARROWEST_PX, _WIDEST = 0.3, 4.0
 # Steps of Levenberg and Marquardt (Press et al., Numerical Recipes, section 15.5), which start near the goal.
-_STEPS_FIRST, _STEPS_CLEANED, _STEPS_MORE, _STEPS_PAIR = 2, 2, 6, 8
-# Change of sigma, over itself, that shows that the goal is far.
-_UNSETTLED = 0.05
+_STEPS_FIRST, _STEPS_CLEANED, _STEPS_MORE, _STEPS_PAIR = 2, 2, 4, 8
+# Change of sigma, over itself, that shows that the goal is still far.
+_UNSETTLED = 0.1
 # Where parameters stand: background, sigma, then amplitude, y, x of each Gaussian.
 BACKGROUND, SIGMA, AMPLITUDE, Y, X = range(5)
 AMPLITUDE_2, Y_2, X_2 = range(5, 8)
@@ -29,8 +29,9 @@ class Discs:
 
     Attributes:
         radius_px: of a disc.
-        dy: rows of the disc's pixels from its middle, int (P,); ``dx`` the columns.
-        pixels: grey values above the disc's lower quartile (small numbers, so that float32 will do), float32 (N, P).
+        dy: rows of the disc's pixels from its middle, float32 (P,); ``dx`` the columns.
+        unit: grey values that count as 1 in this disc, so that float32 will do whatever the image's scale, (N,).
+        pixels: height above the disc's lower quartile in that unit, float32 (N, P).
         weights: 1 inside the image, 0 beyond its edge, float32 (N, P).
     """
 
@@ -40,17 +41,19 @@ class Discs:
         inside = axis[:, None] ** 2 + axis**2 <= (self.radius_px + 0.25) ** 2
         self.dy, self.dx = ((places - self.radius_px).astype(np.float32) for places in np.nonzero(inside))
         rows, columns = ys[:, None] + self.dy.astype(np.intp), xs[:, None] + self.dx.astype(np.intp)
-        height, width = image.shape
-        self.weights = ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).astype(np.float32)
-        pixels = image[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+        inner_rows, inner_columns = np.clip(rows, 0, image.shape[0] - 1), np.clip(columns, 0, image.shape[1] - 1)
+        self.weights = ((rows == inner_rows) & (columns == inner_columns)).astype(np.float32)
+        pixels = image[inner_rows, inner_columns]
         quarter = len(self.dy) // 4
-        self.pixels = pixels - np.partition(pixels, quarter, axis=1)[:, quarter, None]
+        height = pixels - np.partition(pixels, quarter, axis=1)[:, quarter, None]
+        self.unit = np.maximum(np.abs(height).max(axis=1, initial=0), np.finfo(np.float32).tiny)
+        self.pixels = height / self.unit[:, None]
 
     def fit(self, pixels: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
         """Least squares by Levenberg and Marquardt, all discs at once, in a fixed number of steps.
 
         Args:
-            pixels: grey values to explain, float32 (N, P).
+            pixels: what to explain, in the discs' units, float32 (N, P).
             weights: float32 (N, P).
             start: parameters to start from, float64 (N, K).
             steps: how often the parameters are improved.
@@ -105,7 +108,7 @@ def gaussians(parameters: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndar
 
 
 def light_of(parameters: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Grey values of background and Gaussians, float32 (N, P)."""
+    """Background and Gaussians together, float32 (N, P)."""
     parameters = parameters.astype(np.float32)
     values = parameters[:, BACKGROUND, None] + parameters[:, AMPLITUDE, None] * shapes[:, 0]
     for k in range(1, shapes.shape[1]):
@@ -131,12 +134,12 @@ def slopes_of(parameters: np.ndarray, shapes: np.ndarray, dy: np.ndarray, dx: np
 
 
 def misfit(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Weighted sum of squared differences between pixels and model, float64 (N,)."""
+    """Weighted sum of squared differences between pixels and model, float32 (N,)."""
     return (weights * (pixels - light_of(parameters, gaussians(parameters, discs.dy, discs.dx))) ** 2).sum(axis=1)
 
 
 def explained(discs: Discs, pixels: np.ndarray, weights: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Share of the pixels' variance that the model accounts for, float64 (N,)."""
+    """Share of the pixels' variance that the model accounts for, float32 (N,)."""
     mean = (weights * pixels).sum(axis=1) / weights.sum(axis=1)
     spread = (weights * (pixels - mean[:, None]) ** 2).sum(axis=1)
     return 1 - misfit(discs, pixels, weights, parameters) / np.maximum(spread, 1e-30)
@@ -151,7 +154,7 @@ def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarra
         xs: columns.
 
     Returns:
-        Parameters (N, 5), and the pixels without the light of other spots (N, P), float64.
+        Parameters in the discs' units, float64 (N, 5), and the pixels without the light of other spots, float32 (N, P).
     """
     of, by = _neighbours(ys, xs, 2 * discs.radius_px)
     near_dy, near_dx = (
@@ -167,11 +170,13 @@ def fit_singles(discs: Discs, ys: np.ndarray, xs: np.ndarray) -> tuple[np.ndarra
     # ... then with all of them, and the neighbours' light taken away.
     light = parameters[by]
     light[:, BACKGROUND] = 0
+    light[:, AMPLITUDE] *= discs.unit[by] / discs.unit[of]
     cleaned = discs.pixels.copy()
     np.subtract.at(cleaned, of, light_of(light, gaussians(light, near_dy, near_dx)))
     before, parameters = parameters, discs.fit(cleaned, discs.weights, parameters, _STEPS_CLEANED)
     change = np.abs(parameters[:, SIGMA] - before[:, SIGMA])
-    far = np.flatnonzero(change > _UNSETTLED * before[:, SIGMA])
+    # Where no step helped, they were too long; more of them are tried shorter.
+    far = np.flatnonzero((change > _UNSETTLED * before[:, SIGMA]) | (change == 0))
     parameters[far] = discs.fit(cleaned[far], discs.weights[far], parameters[far], _STEPS_MORE)
     return parameters, cleaned
 
@@ -188,7 +193,7 @@ def elongation(discs: Discs, cleaned: np.ndarray, single: np.ndarray) -> tuple[n
     """How much of a single Gaussian's misfit comes from being longer than wide.
 
     Returns:
-        Part of the misfit (squared grey values) and the long axis' angle from the y axis, float64 (N,) each.
+        Part of the misfit (squared units) and the long axis' angle from the y axis, float64 (N,) each.
     """
     shapes = gaussians(single, discs.dy, discs.dx)
     rest = (cleaned - light_of(single, shapes)) * discs.weights

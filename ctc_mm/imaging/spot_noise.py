@@ -43,6 +43,7 @@ class NoiseCells(NamedTuple):
     background: np.ndarray
     square: np.ndarray  # mean square of what a pixel differs from its neighbours
     cube: np.ndarray  # mean third power
+    calm: np.ndarray  # squared median amount, which a spot in the cell hardly changes
     step: float  # smallest difference between neighbouring pixels; inf where all are equal
 
 
@@ -54,16 +55,19 @@ def measure_cells(block: np.ndarray) -> NoiseCells:
     background = middle(cells_of(block, _CELL_PX)).astype(np.float64)
     means = [powers.mean(axis=1, dtype=np.float64) for powers in (square, square * fine)]
     steps = np.abs(np.diff(block[::2], axis=1))
-    return NoiseCells(background, *means, float(np.min(steps[steps > 0], initial=np.inf)))
+    calm = middle(np.abs(fine)).astype(np.float64) ** 2
+    return NoiseCells(background, *means, calm, float(np.min(steps[steps > 0], initial=np.inf)))
 
 
 def fit_pixel_noise(blocks: list[NoiseCells]) -> PixelNoise:
     """The noise of a field from all its blocks, at least that of rounding to the field's grey steps."""
-    background, square, cube = (np.concatenate(column) for column in list(zip(*blocks, strict=True))[:3])
+    background, square, cube, calm = (np.concatenate(column) for column in list(zip(*blocks, strict=True))[:4])
     step = min(block.step for block in blocks)
     rounding = step**2 / 12 if math.isfinite(step) else 0.0
-    dark_level, variance, gain = _fit_line(background, square / _SURROUND_2)
-    middle_square = float(middle(square))
+    middle_square, middle_calm = float(middle(square)), float(middle(calm))
+    # How noise grows with the background is judged by the calm; where photons are few, only the square is its size.
+    calm *= middle_square / (middle_calm * _SURROUND_2) if middle_calm > 0 else 0.0
+    dark_level, variance, gain = _fit_line(background, calm if middle_calm > 0 else square / _SURROUND_2)
     skewness = float(middle(cube)) / _SURROUND_3 / (middle_square / _SURROUND_2) ** 1.5 if middle_square > 0 else 0.0
     return PixelNoise(dark_level, max(variance, rounding), gain, max(skewness, 0.0))
 

@@ -100,6 +100,7 @@ def find_spots(
     if not len(seen.y):
         return np.zeros((0, 3), np.float32)
     discs = Discs(values, seen.y, seen.x, levels.sigma_px)
+    seen = seen._replace(noise=seen.noise / discs.unit)
     single, cleaned = fit_singles(discs, seen.y, seen.x)
     drop, angle = elongation(discs, cleaned, single)
     tried = np.flatnonzero(drop > _TRY_PAIR * seen.noise**2)
@@ -125,7 +126,7 @@ class _Candidates(NamedTuple):
     y: np.ndarray
     x: np.ndarray
     snr: np.ndarray
-    noise: np.ndarray  # of a pixel as the filter feels it, grey values
+    noise: np.ndarray  # of a pixel as the filter feels it
     is_round: np.ndarray
 
 

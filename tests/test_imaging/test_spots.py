@@ -196,6 +196,25 @@ def test_noise_alone_shows_no_spot_in_99_percent(kind):
     assert sum(len(find_spots(field)) > 0 for field in fields) <= 1
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e6])
+def test_spots_do_not_depend_on_the_unit_of_grey_values(scale):
+    image = draw_spots((200, 180), scattered((200, 180), 25, 5), 90, 1.4, noise=6)
+    expected, spots = find_spots(image), find_spots(image * scale)
+    assert len(spots) == len(expected) >= 24
+    np.testing.assert_allclose(spots, expected, atol=0.02, rtol=1e-3)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6), st.sampled_from([np.uint8, np.uint16, np.float32]))
+def test_the_smallest_images_of_any_content_are_taken(height, width, seed, dtype):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width)).astype(dtype) * (rng.random((height, width)) < rng.random())
+    spots = find_spots(image.astype(dtype))
+    assert np.isfinite(spots).all()
+    assert (spots[:, :2] >= -0.5).all()
+    assert (spots[:, :2] <= np.array([height, width]) - 0.5).all()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_the_same_image_in_another_dtype_gives_the_same_spots(dtype):
     truth = scattered((256, 200), 40, 5)

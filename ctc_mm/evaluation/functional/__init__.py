@@ -12,6 +12,7 @@ from ctc_mm.evaluation.functional.curves import (
     pr_curve,
 )
 from ctc_mm.evaluation.functional.matching import match_class, match_image
+from ctc_mm.evaluation.functional.points import PointMatches, PointScore, match_points, score_points
 from ctc_mm.evaluation.functional.records import ClassMatches, Counts, ImageMatches, ImageRecord
 from ctc_mm.evaluation.functional.summary import (
     ClassSummary,
@@ -31,6 +32,8 @@ __all__ = [
     "ImageMatches",
     "ImageRecord",
     "PRCurve",
+    "PointMatches",
+    "PointScore",
     "average_precision",
     "best_f1",
     "coco_average_precision",
@@ -38,10 +41,12 @@ __all__ = [
     "false_positives_on_blanks",
     "match_class",
     "match_image",
+    "match_points",
     "mean_defined",
     "pairwise_covered",
     "pairwise_intersection",
     "pairwise_iou",
     "pr_curve",
+    "score_points",
     "summarise_detection",
 ]
