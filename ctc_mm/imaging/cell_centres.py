@@ -93,13 +93,14 @@ def _collect_votes(edges: Edges, radii_px: np.ndarray) -> dict[int, list[np.ndar
     for polarity, stack in votes.items():
         for radius in radii_px:
             # Outwards of a dark inside it gets brighter, so the centre lies down the gradient.
-            to_x = np.rint(x - polarity * radius * step_x).astype(np.int64) // VOTE_GRID
-            to_y = np.rint(y - polarity * radius * step_y).astype(np.int64) // VOTE_GRID
+            # The way is rounded, not the place: halves go the same way in a mirrored image.
+            to_x = (x - np.rint(polarity * radius * step_x).astype(np.int64)) // VOTE_GRID
+            to_y = (y - np.rint(polarity * radius * step_y).astype(np.int64)) // VOTE_GRID
             inside = (to_x >= 0) & (to_x < shape[1]) & (to_y >= 0) & (to_y < shape[0])
             place = to_y[inside] * shape[1] + to_x[inside]
             counted = np.bincount(place, vote[inside], shape[0] * shape[1]).reshape(shape).astype(np.float32)
             blur = max(1.0, VOTE_BLUR * radius) / VOTE_GRID
             blurred = cv2.GaussianBlur(counted, (0, 0), blur, borderType=cv2.BORDER_CONSTANT)
-            # The peak of the blurred votes of a whole circle is about 1.
-            stack.append(blurred * np.float32(blur**2 / (radius * FULL_VOTE)))
+            # The peak of the blurred votes of a whole circle is about 1. Rounded: equal peaks stay equal.
+            stack.append(np.round(blurred * np.float32(blur**2 / (radius * FULL_VOTE)), 4))
     return votes

@@ -1,6 +1,7 @@
-"""Every number of a bright-field image that its cells are found by, taken once per field from blocks of 256 x 256 px.
+"""Every number of a bright-field image that its cells are found by, taken once per field from squares of its pixels.
 
-A block's numbers depend on its own pixels alone, so they come out the same however the field is read.
+A square's numbers depend on its own pixels alone, so they come out the same however the field is read; and, where the
+field is whole squares, however it is turned or mirrored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+# Tiles of a field begin and end at multiples of this.
 BLOCK_PX = 256
+# Squares that tell the noise are so wide in the shrunk field, but no wider than a block.
+SQUARE_PX = 64
 # Reading 22: the brightness counts as capped here, instead of by hand.
 CAP_PERCENTILE = 99.5
 # Grey values are worked on in this many steps from 0 to the cap, so that no bit depth finds other cells than another.
@@ -26,11 +30,15 @@ LARGEST_SHRINK = 64
 NOISE_FLOOR = 0.002
 # Standard deviation of each gradient component over that of white noise, at the smoothing of 1 px.
 GRADIENT_PER_NOISE = 0.13
-# Quiet pixels tell the noise: cells may cover most of a block.
+# Quiet pixels tell the noise: cells may cover most of a square.
 QUIET_PART = 0.05
 _QUIET_TO_SIGMA = 1 / math.sqrt(-2 * math.log(1 - QUIET_PART))
-# A block that is noisier than this many times the field's quieter ones is full of cells.
+# A square that is noisier than this many times the field's quieter ones is full of cells.
 CROWDED_FACTOR = 1.5
+# A square alone tells its noise to a tenth only, and light falls off slowly: means are taken over so much of the field.
+STEADY_PX = 640
+# The noise of a square is rounded to such parts of a step; noise is at least a step.
+NOISE_PARTS = 32
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class CellSize:
         return min(2**steps, LARGEST_SHRINK)
 
     @property
+    def square_px(self) -> int:
+        """Side of the squares that tell the noise, in pixels of the image."""
+        return min(SQUARE_PX * self.shrink, BLOCK_PX)
+
+    @property
     def smoothing_px(self) -> float:
         """Standard deviation of the smoothing before edges are taken, in pixels of the shrunk image."""
         return max(1.0, self.least_px / self.shrink / 10)
@@ -75,12 +88,14 @@ class CellLevels:
         size_wh: the field's width and height in pixels.
         shrink: power of 2 by which the field was looked at smaller.
         white: grey value that counts as white: the cap on brightness.
-        noise: strength of the edges that noise makes around the centre of each block, in steps of ``white / 4096`` per
-            pixel of the shrunk field; by row of blocks, left to right.
+        square_px: side of the squares that tell the noise.
+        noise: strength of the edges that noise makes around the centre of each square, in steps of ``white / 4096`` per
+            pixel of the shrunk field; by row of squares, left to right.
     """
 
     size_wh: tuple[int, int]
     shrink: int
+    square_px: int
     white: float
     noise: tuple[tuple[float, ...], ...]
 
@@ -92,7 +107,7 @@ class CellLevels:
     def from_dict(cls, values: dict[str, Any]) -> CellLevels:
         """Take back what ``to_dict`` gave."""
         noise = tuple(tuple(row) for row in values["noise"])
-        return cls(tuple(values["size_wh"]), values["shrink"], values["white"], noise)
+        return cls(tuple(values["size_wh"]), values["shrink"], values["square_px"], values["white"], noise)
 
 
 class CellLevelsPass:
@@ -110,7 +125,7 @@ class CellLevelsPass:
             raise ValueError(f"`size_wh` must be at least 1 x 1. Received: {size_wh}")
         self.dtype = np.dtype(dtype)
         self.size = size
-        self._blocks: dict[tuple[int, int], tuple[float, float]] = {}
+        self._blocks: dict[tuple[int, int], np.ndarray] = {}
 
     def add(self, tile: np.ndarray, origin_xy: tuple[int, int]) -> None:
         """Take one tile, (H, W) or (H, W, 3), placed on multiples of 256 px but for the field's right and bottom edges.
@@ -143,20 +158,22 @@ class CellLevelsPass:
         columns, rows = (-(-length // BLOCK_PX) for length in self.size_wh)
         if len(self._blocks) != rows * columns:
             raise ValueError(f"{rows * columns - len(self._blocks)} of {rows * columns} blocks were never given")
-        blocks = np.array([[self._blocks[row, column] for column in range(columns)] for row in range(rows)])
-        white, noise = float(blocks[..., 0].max()), blocks[..., 1]
+        squares = np.concatenate(
+            [np.concatenate([self._blocks[row, column] for column in range(columns)], axis=1) for row in range(rows)]
+        )
+        white, noise = float(squares[..., 0].max()), squares[..., 1]
+        known = (self.size_wh, self.size.shrink, self.size.square_px)
         if white <= 0:
-            return CellLevels(self.size_wh, self.size.shrink, 0.0, tuple((0.0,) * columns for _ in range(rows)))
+            return CellLevels(*known, 0.0, tuple((0.0,) * noise.shape[1] for _ in noise))
         quiet = np.sort(noise.ravel())[noise.size // 4]
         steps = np.minimum(noise, CROWDED_FACTOR * quiet) * (GREY_STEPS / white)
         floor = NOISE_FLOOR * GREY_STEPS * GRADIENT_PER_NOISE / self.size.smoothing_px**2
-        # A block alone tells its noise to some per cent only, and light falls off slowly.
-        steps = ndimage.uniform_filter(steps, 3, mode="nearest")
-        # Rounded, so that the last bits of another pixel type's arithmetic do not reach the cells.
-        steps = np.round(np.maximum(steps, floor), 3)
-        return CellLevels(
-            self.size_wh, self.size.shrink, white, tuple(tuple(float(value) for value in row) for row in steps)
-        )
+        # In whole parts, summed exactly: no last bit of another pixel type or of a mirrored image reaches the cells.
+        parts = np.rint(steps * NOISE_PARTS).astype(np.int64)
+        width = STEADY_PX // self.size.square_px // 2 * 2 + 1
+        sums = ndimage.convolve(parts, np.ones((width, width), np.int64), mode="nearest")
+        steps = np.round(np.maximum(sums / (NOISE_PARTS * width**2), floor), 3)
+        return CellLevels(*known, white, tuple(tuple(float(value) for value in row) for row in steps))
 
 
 def check_image(image: np.ndarray) -> None:
@@ -212,15 +229,16 @@ def shrink_by(image: np.ndarray, factor: int) -> np.ndarray:
 
 def edge_gradients(image: np.ndarray, smoothing_px: float) -> tuple[np.ndarray, np.ndarray]:
     """Gradient along x and along y of a smoothed image (Sobel), float32, grey values per pixel."""
-    smooth = cv2.GaussianBlur(image, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
+    # In float64: float32's last bits are not the same in a mirrored image, and are much of a faint gradient.
+    smooth = cv2.GaussianBlur(image.astype(np.float64), (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
     return tuple(
-        cv2.Sobel(smooth, cv2.CV_32F, dx, dy, scale=1 / 8, borderType=cv2.BORDER_REFLECT_101)
+        cv2.Sobel(smooth, cv2.CV_64F, dx, dy, scale=1 / 8, borderType=cv2.BORDER_REFLECT_101).astype(np.float32)
         for dx, dy in ((1, 0), (0, 1))
     )
 
 
 def noise_map(levels: CellLevels, shape_hw: tuple[int, int], origin_xy: tuple[int, int]) -> np.ndarray:
-    """Noise of the edges at each pixel of a shrunk tile, float32: linear between the blocks' centres.
+    """Noise of the edges at each pixel of a shrunk tile, float32: linear between the squares' centres.
 
     Args:
         levels: levels of the field.
@@ -228,9 +246,9 @@ def noise_map(levels: CellLevels, shape_hw: tuple[int, int], origin_xy: tuple[in
         origin_xy: the tile's corner in pixels of the field, multiples of the shrink.
     """
     grid = np.array(levels.noise, np.float32)
-    block = BLOCK_PX // levels.shrink
+    square = levels.square_px // levels.shrink
     for axis, (length, start) in enumerate(zip(shape_hw, reversed(origin_xy), strict=True)):
-        places = (np.arange(length) + start // levels.shrink + 0.5) / block - 0.5
+        places = (np.arange(length) + start // levels.shrink + 0.5) / square - 0.5
         places = np.clip(places, 0, grid.shape[axis] - 1)
         low = np.floor(places).astype(np.int64)
         high = np.minimum(low + 1, grid.shape[axis] - 1)
@@ -247,9 +265,18 @@ def _blocks(tile: np.ndarray, origin_xy: tuple[int, int]) -> Iterator[tuple[tupl
             yield ((y0 + y) // BLOCK_PX, (x0 + x) // BLOCK_PX), tile[y : y + BLOCK_PX, x : x + BLOCK_PX]
 
 
-def _measure_block(block: np.ndarray, size: CellSize) -> tuple[float, float]:
-    """Cap on brightness and noise of the edges, both in the block's grey values."""
-    grey = to_grey(block)
+def _measure_block(block: np.ndarray, size: CellSize) -> np.ndarray:
+    """Cap on brightness and noise of the edges of each square, in grey values; float64 (rows, columns, 2)."""
+    grey, side = to_grey(block), size.square_px
+    return np.array(
+        [
+            [_measure_square(grey[y : y + side, x : x + side], size) for x in range(0, grey.shape[1], side)]
+            for y in range(0, grey.shape[0], side)
+        ]
+    )
+
+
+def _measure_square(grey: np.ndarray, size: CellSize) -> tuple[float, float]:
     values = grey.ravel()
     place = min(values.size - 1, int(values.size * CAP_PERCENTILE / 100))
     cap = float(np.partition(values, place)[place])

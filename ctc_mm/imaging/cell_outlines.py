@@ -23,6 +23,8 @@ STEP_COST = 0.15
 LEAST_FIRST_EDGE = 0.4
 # Coordinates are whole 32nds of a pixel, as cv2.remap takes them: a tile's place in the field does not change them.
 SUBPIXELS = 32
+_GAIN_STEPS = 4096
+TURNS = 3
 _CHUNK = 512
 _NEVER = np.float32(-1e9)
 _MOVES = np.array([0, -1, 1], np.int8)
@@ -113,7 +115,8 @@ def _trace(edges: Edges, centres: np.ndarray) -> Outlines:
     change, inside = _radial_change(edges, y, x, radii, polarity)
     # Logarithmic: one very strong edge must not pull the whole outline.
     gain = np.sign(change) * np.log1p(np.abs(change) / FULL_EDGE) / np.float32(np.log1p(4))
-    path = best_closed_paths(gain, STEP_COST)
+    # In whole steps, whose sums are exact: a mirrored image has the same best path.
+    path = best_closed_paths(np.rint(gain * _GAIN_STEPS), round(STEP_COST * _GAIN_STEPS))
     rows = np.arange(len(centres))[:, None]
     columns = np.arange(ANGLES)[None]
     inner_change, _ = _radial_change(edges, y, x, circle[:, None] * np.linspace(0.2, 0.75, 9), polarity)
@@ -155,8 +158,8 @@ def _radial_change(
 def best_closed_paths(gain: np.ndarray, step_cost: float) -> np.ndarray:
     """Find closed paths of high gain around N centres; from angle to angle the radius changes by one step at most.
 
-    The best open path of two turns is found, and its middle turn taken: there the ends do not matter, so that the path
-    closes, and comes out the same wherever the first angle is.
+    The best open path of three turns is found, and its middle turn taken: there the ends do not matter, so that the
+    path closes, and comes out the same wherever the first angle is, and whichever way round.
 
     Args:
         gain: float (N, A, R) at each angle and radius.
@@ -168,18 +171,18 @@ def best_closed_paths(gain: np.ndarray, step_cost: float) -> np.ndarray:
     count, angles, radii = gain.shape
     rows = np.arange(count)
     total = gain[:, 0].astype(np.float32)
-    came_from = np.zeros((2 * angles, count, radii), np.int8)
+    came_from = np.zeros((TURNS * angles, count, radii), np.int8)
     cost = np.array([0, step_cost, step_cost], np.float32)[:, None, None]
-    for step in range(1, 2 * angles):
+    for step in range(1, TURNS * angles):
         padded = np.pad(total, ((0, 0), (1, 1)), constant_values=_NEVER)
         # The straight way first: it is taken where a step would gain nothing.
         choices = np.stack([padded[:, 1:-1], padded[:, :-2], padded[:, 2:]]) - cost
         best = choices.argmax(axis=0)
         came_from[step] = _MOVES[best]
         total = np.take_along_axis(choices, best[None], axis=0)[0] + gain[:, step % angles]
-    path = np.zeros((count, 2 * angles), np.int64)
+    path = np.zeros((count, TURNS * angles), np.int64)
     path[:, -1] = total.argmax(axis=1)
-    for step in range(2 * angles - 1, 0, -1):
+    for step in range(TURNS * angles - 1, 0, -1):
         path[:, step - 1] = np.clip(path[:, step] + came_from[step, rows, path[:, step]], 0, radii - 1)
-    half = angles // 2
-    return np.roll(path[:, half : half + angles], half, axis=1)
+    middle = TURNS // 2 * angles
+    return path[:, middle : middle + angles]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 
 from ctc_mm.imaging.cell_centres import FULL_EDGE, Edges, circle_radii, find_centres
 from ctc_mm.imaging.cell_levels import CellLevels, CellSize, edge_gradients, noise_map, working_image
-from ctc_mm.imaging.cell_outlines import Outlines, trace_outlines
+from ctc_mm.imaging.cell_outlines import ANGLES, Outlines, trace_outlines
 from ctc_mm.imaging.cells_rest import find_clumps
 
 # Mean change of light along an outline, over that of an edge of full strength, that makes it a cell's.
@@ -35,8 +34,10 @@ MOST_OVERLAP = 0.2
 MOST_SHARED = 0.35
 # How much a larger outline is preferred to a smaller one, per factor e of area.
 LARGER_BONUS = 0.1
-# Bits after the point of OpenCV's polygons.
-_SHIFT = 4
+# How far around an outline is that outline, for those of its neighbours.
+RIM_PX = 1.5
+# What a drawn outline takes of the pixels that it runs through.
+_HALF_PX = 0.5
 
 
 def segment_round(
@@ -64,8 +65,8 @@ def segment_round(
     outlines = outlines.take(np.concatenate([_rank(outlines, clear), _rank(outlines, doubtful)]))
     chosen = _choose_compatible(outlines, working.shape)
     for number, index in enumerate(chosen, start=1):
-        points_xy = (outlines.points_xy(index) + 0.5) * levels.shrink - 0.5
-        window, mask = _fill(points_xy, labels.shape)
+        window, depth = _depth(outlines, index, labels.shape, levels.shrink)
+        mask = depth >= 0
         labels[window][mask & (labels[window] == 0)] = number
     found = labels[:: levels.shrink, :: levels.shrink] > 0
     clumps = find_clumps(edges, found, least_px, most_px)
@@ -99,9 +100,10 @@ def _rank(outlines: Outlines, chosen: np.ndarray) -> np.ndarray:
     """Indices of the chosen outlines, best first."""
     counted = np.maximum(outlines.inside.sum(axis=1), 1)
     gain = np.sign(outlines.change) * np.log1p(np.abs(outlines.change) / FULL_EDGE) / math.log1p(4)
-    # Rounded: sums of other bits in other tiles must not change the order.
-    rank = np.round(gain.sum(axis=1) / counted + LARGER_BONUS * np.log(np.maximum(outlines.areas_px, 1)), 5)
-    order = np.lexsort((outlines.centres_yx[:, 1], outlines.centres_yx[:, 0], -rank))
+    # Rounded: sums of other bits in other tiles must not change the order. Place decides last: it turns with the image.
+    areas = np.round(outlines.areas_px, 3)
+    rank = np.round(gain.sum(axis=1) / counted + LARGER_BONUS * np.log(np.maximum(areas, 1)), 5)
+    order = np.lexsort((outlines.centres_yx[:, 1], outlines.centres_yx[:, 0], -areas, -rank))
     return order[chosen[order]]
 
 
@@ -112,18 +114,18 @@ def _choose_compatible(outlines: Outlines, shape_hw: tuple[int, int]) -> list[in
     faint = outlines.mean_edges < LEAST_MEAN_EDGE
     chosen = []
     for index in range(len(outlines.polarity)):
-        points_xy = outlines.points_xy(index)
-        window, mask = _fill(points_xy, shape_hw)
+        window, depth = _depth(outlines, index, shape_hw)
+        mask = depth >= 0
         if not mask.any() or taken[window][mask].mean() > MOST_OVERLAP:
             continue
         if faint[index] and _part_taken(outlines, index, taken) > MOST_NEAR:
             continue
         polarity = int(outlines.polarity[index])
-        x, y = np.rint(points_xy[outlines.inside[index]]).astype(np.int64).T
+        x, y = np.rint(outlines.points_xy(index)[outlines.inside[index]]).astype(np.int64).T
         if (rims[y, x] == -polarity).mean() > MOST_SHARED:
             continue
         taken[window] |= mask
-        cv2.polylines(rims, [_fixed_point(points_xy)], isClosed=True, color=polarity, thickness=3, shift=_SHIFT)
+        rims[window][np.abs(depth - _HALF_PX) <= RIM_PX] = polarity
         chosen.append(index)
     return chosen
 
@@ -136,18 +138,31 @@ def _part_taken(outlines: Outlines, index: int, taken: np.ndarray) -> float:
     return float(taken[y[inside], x[inside]].sum()) / len(x)
 
 
-def _fill(points_xy: np.ndarray, shape_hw: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The window of the image around an outline, and the mask of its inside in that window."""
-    height, width = shape_hw
-    x0, y0 = np.floor(points_xy.min(axis=0)).astype(np.int64) - 1
-    x1, y1 = np.ceil(points_xy.max(axis=0)).astype(np.int64) + 2
-    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    cv2.fillPoly(mask, [_fixed_point(points_xy - (x0, y0))], 1, shift=_SHIFT)
-    left, top = max(x0, 0), max(y0, 0)
-    right, bottom = max(min(x1, width), left), max(min(y1, height), top)
-    inside = mask[top - y0 : bottom - y0, left - x0 : right - x0].astype(bool)
-    return (slice(top, bottom), slice(left, right)), inside
+def _depth(
+    outlines: Outlines, index: int, shape_hw: tuple[int, int], scale: int = 1
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """How far inside an outline pixels lie along the ray from its centre, the pixels it runs through with it.
 
+    Reckoned, not drawn: a drawn polygon of a mirrored image has other pixels.
 
-def _fixed_point(points_xy: np.ndarray) -> np.ndarray:
-    return np.rint(points_xy * 2**_SHIFT).astype(np.int32)
+    Args:
+        outlines: outlines.
+        index: which of them.
+        shape_hw: height and width of the image.
+        scale: pixels of that image per pixel of the one that was traced.
+
+    Returns:
+        The window of the image around the outline, and the depths in it, float64.
+    """
+    radii = outlines.radii_px[index] * scale
+    places = []
+    for centre, length in zip((outlines.centres_yx[index] + 0.5) * scale - 0.5, shape_hw, strict=True):
+        reach = radii.max() + 2
+        start, stop = (
+            int(np.clip(edge, 0, length)) for edge in (np.floor(centre - reach), np.ceil(centre + reach) + 1)
+        )
+        places.append((slice(start, stop), np.arange(start, stop) - centre))
+    (rows, y), (columns, x) = places
+    turn = np.arctan2(y[:, None], x[None, :]) * (ANGLES / (2 * np.pi)) % ANGLES
+    radius = np.interp(turn, np.arange(ANGLES + 1), np.append(radii, radii[0]))
+    return (rows, columns), radius + _HALF_PX - np.hypot(y[:, None], x[None, :])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ctc_mm.imaging.cell_measure import (
     BORDER,
+    CLUMP,
     IRREGULAR,
     LARGE,
     OUT_OF_FOCUS,
@@ -105,6 +106,17 @@ def test_focus_does_not_depend_on_contrast_or_pixel_type():
     scaled = measure_cells(labels, np.rint(image * 257).astype(np.uint16))
     assert [cell.reasons for cell in plain] == [cell.reasons for cell in scaled]
     assert [cell.sharpness for cell in scaled] == pytest.approx([cell.sharpness for cell in plain], rel=0.01)
+
+
+def test_large_and_not_round_is_a_clump():
+    labels = grid_of_discs(5)
+    labels[25:40, 100:140] = 2
+    cells = measure_cells(labels, np.ones(labels.shape, np.uint8))
+    assert [cell.reasons for cell in cells] == [(), (CLUMP, IRREGULAR), (), (), ()]
+    # At the image's edge, what is cut is not round; but a dent is a dent.
+    labels = grid_of_discs(5)
+    labels[0:20, 60:64] = labels[0:20, 76:80] = labels[18:40, 60:80] = 2
+    assert measure_cells(labels, np.ones(labels.shape, np.uint8))[1].reasons == (CLUMP, BORDER)
 
 
 def test_sizes_and_borders_are_flagged():

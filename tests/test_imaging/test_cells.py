@@ -15,6 +15,7 @@ from ctc_mm.imaging.cells import (
     cell_halo_px,
     cell_size,
     measure_cell_levels,
+    measure_cells,
     segment_cells,
 )
 from ctc_mm.phantoms import BrightfieldPhantomConfig, generate_field
@@ -252,6 +253,58 @@ def test_streamed_levels_are_those_of_the_whole():
 def test_what_cannot_be_segmented_is_named(image, options, error, message):
     with pytest.raises(error, match=message):
         segment_cells(image, **options)
+
+
+def test_a_clump_without_outline_of_a_single_cell_is_taken_up_and_flagged():
+    image = np.full((300, 300), 180.0)
+    # A long block with texture: nothing round in it.
+    texture = cv2.GaussianBlur(np.random.default_rng(3).normal(0, 300, (24, 120)), (0, 0), 2)
+    image[200:224, 60:180] = 110 + texture
+    for x in (40, 100, 160, 220, 270):
+        cv2.circle(image, (x, 80), 9, 140.0, -1)
+    image = cv2.GaussianBlur(image, (0, 0), 1).clip(0, 255).round().astype(np.uint8)
+    labels = segment_cells(image)
+    clump = np.zeros(labels.shape, bool)
+    clump[200:224, 60:180] = True
+    assert (labels[clump] > 0).mean() > 0.5
+    cells = measure_cells(labels, image)
+    on_clump = [cell for cell in cells if (labels[clump] == cell.label).any()]
+    assert any("clump" in cell.reasons or "overlap" in cell.reasons for cell in on_clump)
+    assert sum(cell.is_single for cell in cells if cell.box_xyxy[3] < 110) == 5
+
+
+def test_hardly_a_true_cell_has_no_object_on_it():
+    bare = cells = 0
+    for field in fields(DENSE, 6):
+        labels = segment_cells(field.image)
+        pixels = np.bincount(field.instances.ravel())[1:]
+        covered = np.bincount(field.instances[labels > 0], minlength=len(pixels) + 1)[1:]
+        cells += len(pixels)
+        bare += int((covered < pixels / 4).sum())
+    assert cells > 150
+    assert bare <= 0.02 * cells
+
+
+def test_blank_fields_give_hardly_an_object():
+    counts = [segment_cells(field.image).max() for field in fields(ORDINARY, 16, blank=True)]
+    assert np.mean(counts) <= 0.8
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), dense=st.booleans(), turn=st.sampled_from(sorted(TURNS)))
+def test_phantom_fields_are_counted_alike_however_turned(seed, dense, turn):
+    config = replace(DENSE if dense else ORDINARY, image_wh=(320, 256))
+    image = generate_field(config, np.random.default_rng(seed), blank=False).image
+    assert segment_cells(np.ascontiguousarray(TURNS[turn](image))).max() == segment_cells(image).max()
+
+
+def test_levels_of_a_turned_field_are_those_of_the_field_turned():
+    image = fields(replace(DENSE, image_wh=(640, 576)), 1)[0].image
+    levels = measure_cell_levels(image)
+    for turn in (np.fliplr, np.flipud, np.rot90):
+        turned = measure_cell_levels(np.ascontiguousarray(turn(image)))
+        assert turned.white == levels.white
+        assert np.array_equal(turned.noise, turn(np.array(levels.noise)))
 
 
 def test_levels_of_another_field_or_size_are_refused():
