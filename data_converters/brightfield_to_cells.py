@@ -15,6 +15,10 @@ from ctc_mm.formats.options import group_pattern, make_parser, positive_number, 
 from ctc_mm.formats.report import ConversionReport
 
 
+def _place_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = make_parser(
@@ -27,7 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("in_dir", type=Path, metavar="IN_DIR", help="folder of bright-field images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, outside of IN_DIR")
-    parser.add_argument("--um-per-px", type=usage(positive_number), help="micrometres per pixel (cells sought: as 0.6)")
+    parser.add_argument(
+        "--um-per-px", type=usage(positive_number), help="micrometres per pixel (default: the files', or as 0.6)"
+    )
+    parser.add_argument(
+        "--channel", type=_place_or_name, metavar="PLACE|NAME", help="bright field among several channels"
+    )
     parser.add_argument(
         "--diameter-um", type=usage(positive_number), nargs=2, default=(6.0, 30.0), metavar=("MIN", "MAX"),
         help="smallest and largest cell (default: 6 30)",
@@ -66,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> ConversionReport:
             markers = MarkerOptions(args.labels, negative, args.threshold, args.max_shift, shift_xy)
         options = BrightfieldOptions(
             args.um_per_px, tuple(args.diameter_um), args.method, args.size, args.size_um, not args.raw_crops,
-            args.group_pattern, args.white_level, markers, args.keep_table, args.overwrite,
+            args.group_pattern, args.white_level, markers, args.keep_table, args.overwrite, args.channel,
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

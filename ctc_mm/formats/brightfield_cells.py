@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ctc_mm.errors import AnnotationError, ImageReadError
-from ctc_mm.formats.assemble import Field, SetOptions, assemble, groups_of
+from ctc_mm.formats.assemble import Acquisition, Field, SetOptions, assemble, groups_of
 from ctc_mm.formats.cell_set import UNLABELLED, CellRow, CellSetWriter
 from ctc_mm.formats.coco import write_coco
 from ctc_mm.formats.files import write_json
@@ -31,11 +31,10 @@ from ctc_mm.imaging.cells import (
     measure_cells,
     segment_cells,
 )
-from ctc_mm.imaging.io import read_image
 from ctc_mm.imaging.mask_outlines import outline_polygons
+from ctc_mm.imaging.one_field import BRIGHT_FIELD, open_bright_field
 from ctc_mm.structures import CellBox, LabelledSet
 
-CHANNEL = "brightfield"
 COCO_FILE, FIELDS_FILE, LABELME_FOLDER = "cells.json", "fields.json", "labelme"
 # The class of what was found, in label files of a set without markers.
 CELL = "cell"
@@ -50,7 +49,8 @@ class BrightfieldOptions:
     """How fields are read and cut.
 
     Attributes:
-        um_per_px: size of a pixel; None: not known, and taken as of a x20 objective where cells are looked for.
+        um_per_px: size of a pixel; None: from each file, and where that does not say, taken as of a x20 objective
+            where cells are looked for.
         diameter_um: smallest and largest diameter of a cell.
         method: of ``segment_cells``.
         crop_px: side of a crop; crop_um: the same in micrometres, which wins.
@@ -60,9 +60,10 @@ class BrightfieldOptions:
         markers: fluorescence images that tell the classes.
         keep_table: table of cell_id and keep, the operator's choice.
         overwrite: replace an older, different set in the folder.
+        channel: place or name of the bright field in files of several channels.
 
     Raises:
-        ValueError: a crop below 1 px, or in micrometres without scale; diameters that do not rise.
+        ValueError: a crop below 1 px; diameters that do not rise.
     """
 
     um_per_px: float | None = None
@@ -76,18 +77,22 @@ class BrightfieldOptions:
     markers: MarkerOptions | None = None
     keep_table: Path | None = None
     overwrite: bool = False
+    channel: int | str | None = None
 
     def __post_init__(self) -> None:
         if self.crop_px < 1:
             raise ValueError(f"a crop has at least 1 px. Received: {self.crop_px}")
         cell_size(self.um_per_px, self.diameter_um)
-        if self.crop_um is not None:
+        if self.crop_um is not None and self.um_per_px is not None:
             crop_size_px(self.crop_um, self.um_per_px)
 
-    @property
-    def side_px(self) -> int:
-        """Side of a crop in pixels."""
-        return self.crop_px if self.crop_um is None else crop_size_px(self.crop_um, self.um_per_px)
+    def side_px(self, um_per_px: float | None) -> int:
+        """Side of a crop in pixels of an image.
+
+        Raises:
+            ValueError: it is given in micrometres and the image's scale is not known, or it is below 1 px.
+        """
+        return self.crop_px if self.crop_um is None else crop_size_px(self.crop_um, um_per_px)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -122,7 +127,7 @@ def convert_brightfield(
         cutter = _FieldCutter(in_dir, names, options, writer, report)
         fields = gather(names, cutter.cut, progress, "finding cells")
         cutter.keep.note_unused(report)
-        set_options = SetOptions(options.um_per_px, CHANNEL, options.white_level, options.group_pattern)
+        set_options = SetOptions(options.um_per_px, BRIGHT_FIELD, options.white_level, options.group_pattern)
         labelled = assemble("brightfield_to_cells", options.classes, fields, set_options)
         label_files = _labelme_files(labelled, in_dir, out_dir)
         if not options.overwrite:
@@ -133,6 +138,16 @@ def convert_brightfield(
     write_json(out_dir / FIELDS_FILE, {"options": _recorded(options), "fields": cutter.records})
     report.count(labelled)
     return labelled, report
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """One image, (H, W) or (H, W, 3), with its scale where known and the side of its crops."""
+
+    name: str
+    image: np.ndarray
+    um_per_px: float | None
+    side_px: int
 
 
 @dataclass
@@ -158,32 +173,49 @@ class _FieldCutter:
     def cut(self, name: str) -> Field:
         """Find and write the cells of one field."""
         path = self.in_dir / name
-        image = read_image(path)
-        options = self.options
+        picture = self._read(name, path)
+        options, um_per_px = self.options, picture.um_per_px
         try:
-            levels = measure_cell_levels(image, options.um_per_px, options.diameter_um)
+            levels = measure_cell_levels(picture.image, um_per_px, options.diameter_um)
             labels = segment_cells(
-                image,
+                picture.image,
                 options.method,
-                um_per_px=options.um_per_px,
+                um_per_px=um_per_px,
                 diameter_um=options.diameter_um,
                 levels=levels if options.method == "robust" else None,
             )
-            sizes = options.diameter_um if options.um_per_px is not None else None
-            cells = measure_cells(labels, image, options.um_per_px, sizes)
+            sizes = options.diameter_um if um_per_px is not None else None
+            cells = measure_cells(labels, picture.image, um_per_px, sizes)
         except (ValueError, TypeError) as error:
             raise ImageReadError(f"{path}: {error}") from error
         marked = self.markers.label(name, labels, self.report) if self.markers is not None else MarkerResult()
-        boxes = [self._write(name, image, labels, cell, marked) for cell in cells]
-        self.records[name] = {"cells": len(cells), "levels": levels.to_dict(), "markers": marked.record}
-        return Field(name, path, path, facts_of(image), tuple(boxes))
+        boxes = [self._write(picture, labels, cell, marked) for cell in cells]
+        self.records[name] = {
+            "cells": len(cells),
+            "um_per_px": um_per_px,
+            "levels": levels.to_dict(),
+            "markers": marked.record,
+        }
+        return Field(name, path, path, facts_of(picture.image), tuple(boxes), Acquisition(um_per_px=um_per_px))
 
-    def _write(
-        self, name: str, image: np.ndarray, labels: np.ndarray, cell: CellMeasurement, marked: MarkerResult
-    ) -> CellBox:
+    def _read(self, name: str, path: Path) -> _Picture:
+        channels = None if self.options.channel is None else {BRIGHT_FIELD: self.options.channel}
+        with open_bright_field(path, channels, self.options.um_per_px) as opened:
+            planes = opened.read()
+            for note in opened.notes:
+                self.report.note(note, name)
+            try:
+                side_px = self.options.side_px(opened.um_per_px)
+            except ValueError as error:
+                raise ImageReadError(f"{path}: {error}") from error
+            image = planes[0] if len(planes) == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+            return _Picture(name, image, opened.um_per_px, side_px)
+
+    def _write(self, picture: _Picture, labels: np.ndarray, cell: CellMeasurement, marked: MarkerResult) -> CellBox:
         """Write one cell's crop and row; give its box for the label files."""
+        name = picture.name
         cell_id = f"{self.ids[name]}/{cell.label:04d}"
-        crop = crop_cell(image, cell.centroid_yx, self.options.side_px)
+        crop = crop_cell(picture.image, cell.centroid_yx, picture.side_px)
         self._note(cell_id, cell, crop)
         reasons = (*cell.reasons, *([SEVERAL_MARKERS] if cell.label in marked.ambiguous else []))
         for reason in reasons:
@@ -192,12 +224,12 @@ class _FieldCutter:
         label = marked.classes.get(cell.label)
         row = CellRow(
             cell_id=cell_id,
-            channel=CHANNEL,
+            channel=BRIGHT_FIELD,
             label=label or UNLABELLED,
             group=self.groups[name],
             source=name,
             box_xyxy=cell.box_xyxy,
-            um_per_px=self.options.um_per_px,
+            um_per_px=picture.um_per_px,
             keep=keep,
             extra=_columns(cell, crop, reasons) | marked.extra.get(cell.label, {}),
         )
@@ -210,7 +242,7 @@ class _FieldCutter:
 
     def _note(self, cell_id: str, cell: CellMeasurement, crop: CellCrop) -> None:
         x0, y0, x1, y1 = cell.box_xyxy
-        if max(x1 - x0, y1 - y0) > self.options.side_px:
+        if max(x1 - x0, y1 - y0) > len(crop.pixels):
             self.report.note(LARGER_THAN_CROP, cell_id)
         if crop.padded_px:
             self.report.note(PADDED, cell_id)

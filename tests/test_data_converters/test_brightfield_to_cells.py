@@ -11,7 +11,7 @@ from brightfield_lab import SHIFTS_YX, class_at, make_lab
 from ctc_mm.cli import run_cli
 from ctc_mm.formats.cell_set import read_cell_image, read_cells_csv
 from ctc_mm.formats.coco import read_coco
-from ctc_mm.imaging.io import read_image, write_image
+from ctc_mm.imaging.io import read_image, write_image, write_ome_tiff
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,6 @@ def test_the_same_input_gives_the_same_bytes_and_corrections_are_not_lost(conver
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--size-um", "18"], "size of a pixel"),
         (["--size", "0"], "at least 1 px"),
         (["--diameter-um", "9", "3"], "largest larger"),
         (["--threshold", "5"], "need --labels"),
@@ -287,4 +286,30 @@ def test_folders_that_cannot_be_are_refused(convert, lab, tmp_path, capsys):
     assert "2 problems" in error
     assert "nan.tif" in error
     assert "cut.png" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_scale_and_channel_come_from_the_file(convert, lab, tmp_path, capsys):
+    root, _ = lab
+    image = read_image(root / "bf/P0_f0_BF.png")
+    folder = tmp_path / "ome"
+    write_ome_tiff(folder / "f.ome.tif", np.stack([255 - image, image]), ("DAPI", "BF"), 0.6)
+    assert run_cli(convert, [str(folder), "--out", str(tmp_path / "none")]) == 1
+    assert "f.ome.tif: none of its channels (DAPI, BF) is named brightfield" in capsys.readouterr().err
+    convert([str(folder), "--out", str(tmp_path / "out"), "--channel", "BF", "--size-um", "18"])
+    (tmp_path / "bf").mkdir()
+    write_image(tmp_path / "bf/f.png", image)
+    convert(arguments(tmp_path, tmp_path / "plain"))
+    found, plain = read_cells_csv(tmp_path / "out"), read_cells_csv(tmp_path / "plain")
+    assert [row.box_xyxy for row in found] == [row.box_xyxy for row in plain] != []
+    assert {(row.um_per_px, row.extra["crop_px"]) for row in found} == {(0.6, "30")}
+    assert read_coco(tmp_path / "out/cells.json").images[0].um_per_px == 0.6
+
+
+def test_crops_in_um_need_a_scale(convert, lab, tmp_path, capsys):
+    root, _ = lab
+    assert run_cli(convert, [str(root / "bf"), "--out", str(tmp_path / "out"), "--size-um", "18"]) == 1
+    error = capsys.readouterr().err
+    assert "P0_f0_BF.png" in error
+    assert "size of a pixel" in error
     assert not (tmp_path / "out").exists()
