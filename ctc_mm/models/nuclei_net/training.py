@@ -34,7 +34,7 @@ class TrainSettings:
     """What a training depends on beside its fields.
 
     Attributes:
-        steps: number of batches; with twice as many, fields that were held out were segmented worse.
+        steps: number of batches; more were no better on held-out fields (docs/results/nuclei_net.md).
         batch_size: patches in a batch.
         patch_px: side of a patch in pixels.
         lr: highest learning rate of AdamW, after a warm-up and before a cosine down to 0.
