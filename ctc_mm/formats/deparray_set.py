@@ -102,8 +102,8 @@ def convert_export(
         progress: wraps the cells.
 
     Raises:
-        AnnotationError: nothing to read, a table or label that cannot be understood, and with ``strict`` any of
-            :data:`PROBLEMS`; nothing is written then.
+        AnnotationError: nothing to read, a table or label that cannot be understood, a table of which no row fits an
+            image, and with ``strict`` any of :data:`PROBLEMS`; nothing is written then.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     options = DEPArrayOptions() if options is None else options
@@ -138,6 +138,8 @@ def _label(
 ) -> list[_Labelled]:
     """Give each cell its row, class and group; those without a usable class are counted as left out."""
     rows = match_entries(cells, table, report) if table is not None else {}
+    if table is not None and table.entries and not rows:
+        _refuse_table(cells, table)
     patients = _patients(cells, rows, report)
 
     def label(cell: ExportCell) -> _Labelled | None:
@@ -156,6 +158,16 @@ def _label(
         return _Labelled(cell, entry, name, patient or cell.sample)
 
     return [one for one in gather(cells, label, no_progress, "labelling") if one is not None]
+
+
+def _refuse_table(cells: list[ExportCell], table: CellEntries) -> None:
+    """A table of which no row fits belongs to another folder, or names are read in another way: no labels at all."""
+    first = table.entries[0]
+    row = "/".join(filter(None, (first.patient, first.sample, first.cell)))
+    raise AnnotationError(
+        f"{first.place}: neither this row ({row}) nor any other of {len(table.entries)} fits a cell of the images, "
+        f"which are named such as {cells[0].cell_id!r}; check the folder of the export, --pattern and --columns"
+    )
 
 
 def _class_of(

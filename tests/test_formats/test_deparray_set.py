@@ -114,6 +114,13 @@ def test_unknown_labels(lab):
     assert [r.label for r in lab.rows()] == ["CTC", "Macrophage", "Macrophage"]
 
 
+def test_a_table_of_another_folder_is_refused(lab):
+    lab.images("export/S1/1_BF.png", "export/S1/2_BF.png")  # the folder above the export was given
+    with pytest.raises(AnnotationError, match=r"line 2: neither this row \(P7/S1/1\) nor any.*'export/S1/1'"):
+        lab.convert("Patient,Sample,Cell,Class\nP7,S1,1,CTC\nP7,S1,2,WBC\n")
+    assert not lab.out.exists()
+
+
 # What does not fit, made by hand: files, table, the reason, whether it is left out, and what is still written.
 FAULTS = {
     "lacks a channel": (
