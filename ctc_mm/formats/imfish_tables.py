@@ -22,6 +22,11 @@ CTC_NAME, OTHER_NAME = "CTC", "non-CTC"
 FIELDS_FOLDER, PATIENTS_FILE = "fields", "patients.csv"
 NO_NUCLEUS = "field without a nucleus"
 NOT_JUDGED = "nucleus that cannot be judged"
+NO_SCALE = "field whose pixel size is not known: taken from its nuclei (better: --um-per-px)"
+ONE_KIND = (
+    "field whose CD45 shows one kind of cell: threshold from the slide's own level (better: --cd45-threshold from a "
+    "control slide)"
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,21 @@ class ImFISHReport(ConversionReport):
         reasons: Counter[str] = Counter()
         for one in fields:
             reasons.update(one.result.reason_counts)
-            if not one.result.records:
-                self.note(NO_NUCLEUS, one.source.name)
+            self._note_field(one)
             for number, record in enumerate(one.result.records, start=1):
                 if record.is_rejected:
                     self.note(f"{NOT_JUDGED}: {record.reason}", cell_id(one.source, number))
         self.reasons = {name: reasons[name] for name in sorted(reasons, key=lambda name: (name != CTC, name))}
+
+    def _note_field(self, one: JudgedField) -> None:
+        """Remark what a field's counts rest on, where that is less than it could be."""
+        if not one.result.records:
+            self.note(NO_NUCLEUS, one.source.name)
+            return
+        if one.result.thresholds.um_per_px_source != "image":
+            self.note(NO_SCALE, one.source.name)
+        if one.result.thresholds.cd45_source == "background":
+            self.note(ONE_KIND, one.source.name)
 
     def count_patients(self, fields: Sequence[JudgedField], blood_ml: float) -> None:
         """Add up the CTCs of each patient, who is the fields' group."""

@@ -13,6 +13,7 @@ import tifffile
 from ctc_mm.cli import run_cli
 from ctc_mm.formats.cell_set import read_cell_image, read_cells_csv
 from ctc_mm.formats.coco import read_coco
+from ctc_mm.formats.imfish_tables import NO_SCALE, ONE_KIND
 from ctc_mm.imaging.io import open_field, write_image, write_ome_tiff
 from ctc_mm.imfish import FieldResult, classify_field
 from ctc_mm.phantoms import IMFISH_CHANNELS, ImFISHPhantomConfig, write_imfish_fields
@@ -123,6 +124,22 @@ def test_every_nucleus_is_written_with_its_numbers(slides, converted):
         "cells.csv", "patients.csv", *(row.path for row in rows),
         *(f"fields/{source.removesuffix('.ome.tif')}.json" for source in slides[1]),
     }  # fmt: skip
+
+
+def test_what_the_counts_rest_on_is_remarked(main, slides, tmp_path, capsys):
+    source = sorted(slides[1])[0]
+    (tmp_path / "in").mkdir()
+    with open_field(slides[0] / source, CHANNELS) as field:
+        dapi, cep8, cd45 = field.read()
+    # Without pixel size, and the second field without white blood cells: CD45 is the slide's level alone.
+    write_ome_tiff(tmp_path / "in/two_kinds.tif", np.stack([dapi, cep8, cd45]), IMFISH_CHANNELS)
+    write_ome_tiff(tmp_path / "in/one_kind.tif", np.stack([dapi, cep8, np.full_like(cd45, 150)]), IMFISH_CHANNELS)
+    arguments = [str(tmp_path / "in"), "--channels", CHANNELS, "--out"]
+    report = main([*arguments, str(tmp_path / "bare")])
+    assert (report.notes[NO_SCALE], report.notes[ONE_KIND]) == (["one_kind", "two_kinds"], ["one_kind"])
+    assert f"  {NO_SCALE}: 2 (one_kind; two_kinds)" in capsys.readouterr().out
+    report = main([*arguments, str(tmp_path / "given"), "--um-per-px", "0.25", "--cd45-threshold", "200"])
+    assert not {NO_SCALE, ONE_KIND} & set(report.notes)
 
 
 def test_counts_by_reason_and_patient(slides, converted):
