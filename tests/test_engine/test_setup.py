@@ -83,8 +83,10 @@ def test_mistakes_are_named(repo, tmp_path):
 def test_every_part_is_registered():
     register_all_modules()
     expected = {
-        DATASETS: {"CTCDetDataset"},
-        TRANSFORMS: {"LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip"},
+        DATASETS: {"CTCDetDataset", "ImFISHFieldDataset"},
+        TRANSFORMS: {
+            "LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip", "LoadField", "LabelCEP8",
+        },
         MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead"},
         WEIGHT_INITIALIZERS: {"PretrainedVGG"},
         HOOKS: {
