@@ -25,6 +25,7 @@ from ctc_mm.formats.report import ConversionReport, Progress, gather, no_progres
 from ctc_mm.imaging.cell_crops import CROP_PX, CellCrop, crop_cell, crop_size_px, normalize_crop
 from ctc_mm.imaging.cells import (
     DIAMETER_UM,
+    USUAL_UM_PER_PX,
     CellMeasurement,
     cell_size,
     measure_cell_levels,
@@ -42,6 +43,7 @@ SEVERAL_MARKERS = "several_markers"
 
 LARGER_THAN_CROP = "cell larger than its crop"
 PADDED = "crop that leaves the image (its edge is repeated)"
+NO_SCALE = f"image without scale, taken as of {USUAL_UM_PER_PX} um per pixel (give --um-per-px)"
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class _FieldCutter:
         channels = None if self.options.channel is None else {BRIGHT_FIELD: self.options.channel}
         with open_bright_field(path, channels, self.options.um_per_px) as opened:
             planes = opened.read()
-            for note in opened.notes:
+            for note in (*opened.notes, *([NO_SCALE] if opened.um_per_px is None else [])):
                 self.report.note(note, name)
             try:
                 side_px = self.options.side_px(opened.um_per_px)

@@ -313,3 +313,9 @@ def test_crops_in_um_need_a_scale(convert, lab, tmp_path, capsys):
     assert "P0_f0_BF.png" in error
     assert "size of a pixel" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_scale_is_told(convert, lab, tmp_path):
+    root, _ = lab
+    report = convert([str(root / "bf"), "--out", str(tmp_path / "out")])
+    assert len(report.notes["image without scale, taken as of 0.6 um per pixel (give --um-per-px)"]) == 3
