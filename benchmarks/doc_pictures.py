@@ -1,4 +1,4 @@
-"""Make the pictures of the guides, docs/images/inspect_*.png, from phantoms: same program, same bytes."""
+"""Make the pictures of the guides, docs/images/{inspect_*,crops}.png, from phantoms: same program, same bytes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ctc_mm.cli import progress, run_cli
 from ctc_mm.formats.options import make_parser
+from ctc_mm.imaging.cell_crops import crop_cell, normalize_crop
 from ctc_mm.imaging.cell_picture import draw_cells
 from ctc_mm.imaging.field import Field
-from ctc_mm.imaging.io import field_from_arrays
+from ctc_mm.imaging.io import field_from_arrays, write_png
 from ctc_mm.imaging.pictures import Picture, draw_nuclei
 from ctc_mm.imfish import classify_field
 from ctc_mm.imfish.picture import draw_imfish
@@ -22,6 +24,7 @@ from ctc_mm.phantoms.imfish import generate_imfish_field
 from ctc_mm.phantoms.imfish_config import ImFISHPhantomConfig
 
 FIELD_WH = (330, 250)
+CROPS_IN_ROW, CROP_ZOOM, CROP_GAP_PX = 8, 3, 6
 
 
 def imfish_phantom(seed: int) -> Field:
@@ -54,6 +57,20 @@ def brightfield_phantom(seed: int) -> Field:
     return field_from_arrays({"brightfield": phantom.image}, "synthetic bright field", phantom.um_per_px)
 
 
+def draw_crops(seed: int) -> np.ndarray:
+    """Single cells cut from boxes, uint8: a row of CTCs over a row of white blood cells."""
+    config = BrightfieldPhantomConfig(ctc_count=(20, 20), wbc_count=(20, 20), touching_fraction=0)
+    phantom = generate_field(config, np.random.default_rng(seed), blank=False)
+    rows = []
+    for label in range(len(phantom.class_names)):
+        boxes_xyxy = phantom.boxes_xyxy[phantom.labels == label][:CROPS_IN_ROW]
+        centres_yx = (boxes_xyxy[:, [1, 0]] + boxes_xyxy[:, [3, 2]] - 1) / 2
+        crops = [normalize_crop(crop_cell(phantom.image, tuple(centre_yx)), None) for centre_yx in centres_yx]
+        large = [cv2.resize(crop, None, fx=CROP_ZOOM, fy=CROP_ZOOM, interpolation=cv2.INTER_NEAREST) for crop in crops]
+        rows.append(np.hstack([np.pad(crop, CROP_GAP_PX // 2, constant_values=255) for crop in large]))
+    return np.vstack(rows)
+
+
 def draw_pictures(seed: int) -> dict[str, Picture]:
     """Draw each kind of picture, by name."""
     field = imfish_phantom(seed)
@@ -74,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = args.out / f"inspect_{name}.png"
         picture.save(path)
         print("\n".join([f"{path}:", *picture.summary]))
+    write_png(args.out / "crops.png", draw_crops(args.seed))
 
 
 if __name__ == "__main__":
