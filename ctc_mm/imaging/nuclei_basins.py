@@ -104,7 +104,10 @@ def runs_of(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _runs(new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Starts and lengths of the runs, given where a new one begins, bool (M,)."""
     starts = np.flatnonzero(new)
-    return starts, np.diff(starts, append=len(new))
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = len(new) - starts[-1:]
+    return starts, lengths
 
 
 def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -> Basins:
@@ -118,7 +121,7 @@ def measure_basins(basin: np.ndarray, pixels: np.ndarray, heights: np.ndarray) -
     size = int(basin.max(initial=0)) + 1
     value = heights.ravel()[pixels].astype(np.int64)
     new = np.ones(len(pixels) + 1, bool)
-    new[1:-1] = (basin[1:] != basin[:-1]) | (np.diff(pixels) != 1)
+    new[1:-1] = (basin[1:] != basin[:-1]) | (pixels[1:] - pixels[:-1] != 1)
     new[np.searchsorted(pixels, np.arange(0, heights.size, heights.shape[1]))] = True  # the first ones of the rows
     starts, length = _runs(new[:-1])
     run = basin[starts]

@@ -142,10 +142,10 @@ def _components(
     count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     flat = labels.ravel()
     rank, highest = steepest_ascent(_relief(heights, mask), origin_xy)
-    peaks = np.flatnonzero((rank == highest) & mask.view(bool))
-    n_peaks = np.bincount(flat[peaks], minlength=count)
     # Of the type that NumPy counts and looks up by, so that it need not be cast each time.
     region = flat[pixels].astype(np.int64)
+    is_peak = rank.ravel()[pixels] == highest.ravel()[pixels]
+    n_peaks = np.bincount(region[is_peak], minlength=count)
     return region, np.flatnonzero((n_peaks > 1)[region]), (rank, highest)
 
 
