@@ -34,7 +34,8 @@ def segment_nuclei(
         method: ``robust`` for real images; ``paper`` as printed in imfish-cnn-2022, for comparison; ``learned`` by a
             small network.
         levels: levels of the whole field where ``image`` is a tile of it (``measure_nucleus_levels``,
-            ``NucleusLevelsPass``); None measures those of ``image``. The paper's method takes none.
+            ``NucleusLevelsPass``); None measures those of ``image``. The paper's method takes none, the
+            learned one its own (``nuclei_net.NetLevels``).
         origin_xy: where the tile's top left pixel lies in the field.
 
     Returns:
