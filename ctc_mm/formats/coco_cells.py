@@ -23,7 +23,6 @@ DEFAULT_CHANNEL = "brightfield"
 
 AT_EDGE = "cell whose crop leaves the image"
 IGNORED = "ignore region"
-NO_CELLS = "image without cells"
 LARGER = "cell larger than its crop"
 
 

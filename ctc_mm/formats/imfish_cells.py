@@ -136,7 +136,6 @@ def convert_fields(
         raise AnnotationError(f"{out_dir}: lies in {in_dir}, where a second run would read it; choose another folder")
     report = ImFISHReport()
     sources = list_fields(in_dir, options.channels, report=report)
-    _require_distinct_names(sources)
     stale = _files_of_other_fields(out_dir, sources, options.overwrite)
     cache = ResultCache(options.cache_dir)
     over_fields, over_tiles = (no_progress, progress) if len(sources) == 1 else (progress, no_progress)
@@ -183,14 +182,6 @@ def _write_tables(
     if coco is not None:
         info = {"imfish": options.settings.to_dict(), "channels": dict(options.channels)}
         write_coco(coco, labelled_set(judged_fields, info))
-
-
-def _require_distinct_names(sources: Sequence[FieldSource]) -> None:
-    seen: dict[str, str] = {}
-    for source in sources:
-        other = seen.setdefault(source.name.casefold(), source.relative_path)
-        if other != source.relative_path:
-            raise AnnotationError(f"{other} and {source.relative_path} are two fields of one name; rename one")
 
 
 def _files_of_other_fields(out_dir: Path, sources: Sequence[FieldSource], overwrite: bool) -> list[Path]:
