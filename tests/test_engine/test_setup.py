@@ -86,6 +86,7 @@ def test_every_part_is_registered():
         DATASETS: {"CTCDetDataset", "ImFISHFieldDataset"},
         TRANSFORMS: {
             "LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip", "LoadField", "LabelCEP8",
+            "CellGeometry", "CellIllumination", "CellNoise",
         },
         MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead"},
         WEIGHT_INITIALIZERS: {"PretrainedVGG"},
