@@ -177,6 +177,22 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
             folder, a missing image, one cell and channel twice, channels of one cell that differ in label, group,
             split or fold. It names file and line.
     """
+    rows, problems = scan_cells_csv(path, check_images)
+    if problems:
+        raise AnnotationError(problems[0])
+    return rows
+
+
+def scan_cells_csv(path: str | Path, check_images: bool = True) -> tuple[list[CellRow], list[str]]:
+    """Read a table of cells as :func:`read_cells_csv`, going on after a wrong line.
+
+    Returns:
+        The rows that can be used, and what is wrong with each of the others, naming file and line; a doubled cell or
+        path stands in the rows once, a row without its image all the same.
+
+    Raises:
+        AnnotationError: no such file, no table of cells, a doubled column.
+    """
     path = Path(path)
     path = path / CELLS_FILE if path.is_dir() else path
     needed = f"all of the columns {','.join(COLUMNS)}; is it a cells.csv?"
@@ -185,6 +201,7 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
     if twice:
         raise AnnotationError(f"{path}: has the column {twice[0]!r} twice; remove one")
     rows: list[CellRow] = []
+    problems: list[str] = []
     seen: dict[tuple[str, str], CellRow] = {}
     twins: dict[str, CellRow] = {}
     paths: dict[str, int] = {}
@@ -194,17 +211,19 @@ def read_cells_csv(path: str | Path, check_images: bool = True) -> list[CellRow]
             row = _parse_row(table, dict(zip(table.header, values, strict=True)))
             check_against(row, seen.get(row.key), twins.setdefault(row.cell_id, row))
         except ValueError as error:
-            raise AnnotationError(f"{place}: {error}") from error
+            problems.append(f"{place}: {error}")
+            continue
         if paths.setdefault(row.path, number) != number:
-            raise AnnotationError(f"{place}: `path` {row.path!r} stands in line {paths[row.path]} too; keep one")
+            problems.append(f"{place}: `path` {row.path!r} stands in line {paths[row.path]} too; keep one")
+            continue
         if check_images and not (path.parent / row.path).is_file():
-            raise AnnotationError(
+            problems.append(
                 f"{place}: `path` names no file below {path.parent}. Received: {row.path!r}; restore the image or "
                 "remove the line"
             )
         seen[row.key] = row
         rows.append(row)
-    return rows
+    return rows, problems
 
 
 def _parse_row(table: Table, values: dict[str, str]) -> CellRow:

@@ -83,9 +83,10 @@ def test_mistakes_are_named(repo, tmp_path):
 def test_every_part_is_registered():
     register_all_modules()
     expected = {
-        DATASETS: {"CTCDetDataset", "ImFISHFieldDataset"},
+        DATASETS: {"CTCDetDataset", "ImFISHFieldDataset", "SingleCellDataset"},
         TRANSFORMS: {
             "LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip", "LoadField", "LabelCEP8",
+            "LoadCellImage",
             "CellGeometry", "CellIllumination", "CellNoise",
         },
         MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead"},
@@ -94,7 +95,7 @@ def test_every_part_is_registered():
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
             "DroppedCellsHook",
         },
-        METRICS: {"CTCDetMetric"},
+        METRICS: {"CTCBinaryMetric", "CTCDetMetric"},
     }  # fmt: skip
     for registry, names in expected.items():
         assert set(registry.module_dict) == names

@@ -6,6 +6,7 @@ from ctc_mm.datasets.transforms.cell_noise import CellNoise
 from ctc_mm.datasets.transforms.gamma_transform import GammaTransform
 from ctc_mm.datasets.transforms.histogram_stretch import HistogramStretch
 from ctc_mm.datasets.transforms.label_cep8 import LabelCEP8
+from ctc_mm.datasets.transforms.load_cell_image import LoadCellImage
 from ctc_mm.datasets.transforms.load_field import LoadField
 from ctc_mm.datasets.transforms.load_microscopy_image import LoadMicroscopyImage
 from ctc_mm.datasets.transforms.shift_scale_flip import ShiftScaleFlip
@@ -17,6 +18,7 @@ __all__ = [
     "GammaTransform",
     "HistogramStretch",
     "LabelCEP8",
+    "LoadCellImage",
     "LoadField",
     "LoadMicroscopyImage",
     "ShiftScaleFlip",

@@ -74,7 +74,7 @@ class LoadMicroscopyImage(BaseTransform):
         _require_same_size(name, results, image_bgr)
         try:
             white_level = self._choose_white_level(results, image_bgr)
-            _require_not_washed_out(image_bgr, white_level)
+            require_not_washed_out(image_bgr, white_level)
             scaled = scale_to_255(image_bgr, white_level)
         except (ValueError, TypeError) as error:
             raise ImageReadError(f"{name}: {error}") from error
@@ -105,8 +105,12 @@ def _require_same_size(name: str, results: dict, image: np.ndarray) -> None:
         )
 
 
-def _require_not_washed_out(image: np.ndarray, white_level: float) -> None:
-    """Refuse an image of another depth than ``white_level``: all white, it would pass for a field without cells."""
+def require_not_washed_out(image: np.ndarray, white_level: float) -> None:
+    """Refuse an image of another depth than ``white_level``: all white, it would pass for a field without cells.
+
+    Raises:
+        ValueError: most pixels are above ``white_level``.
+    """
     above = np.count_nonzero(image > white_level) / image.size
     if above > MOST_ABOVE_WHITE:
         raise ValueError(
