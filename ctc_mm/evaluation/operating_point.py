@@ -1,8 +1,9 @@
-"""The score threshold at which a detector is used: chosen on validation, kept with the weights, applied to test.
+"""The score threshold at which a model is used: chosen on validation, kept with the weights, applied to test.
 
-A threshold chosen on the images that are then reported flatters the result. So ``CTCDetMetric`` chooses it while
-validating and publishes it, ``OperatingPointHook`` stores it in the checkpoint of exactly those weights, and a test
-applies it unchanged::
+A threshold chosen on the images that are then reported flatters the result. So ``CTCDetMetric`` (detectors) and
+``CTCBinaryMetric`` (classifiers) choose it while validating and publish it, ``OperatingPointHook`` stores it in the
+checkpoint of exactly those weights, and a test applies it unchanged. ``kind`` tells the two apart; a point without it
+is a detector's, from a checkpoint of before there were classifiers::
 
     point = frozen_operating_point(checkpoint)
     if point is None:  # the checkpoint was saved before its validation, or trained elsewhere
@@ -19,10 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ctc_mm.errors import CheckpointError, ConfigError
+from ctc_mm.evaluation.classification_point import KIND as CLASSIFICATION
+from ctc_mm.evaluation.classification_point import ClassificationPoint
 from ctc_mm.evaluation.functional import DetectionSummary
 
 META_KEY = "ctc_operating_point"
-METRIC_NAME = "CTCDetMetric"
+DETECTION = "detection"
+METRIC_NAMES = {DETECTION: "CTCDetMetric", CLASSIFICATION: "CTCBinaryMetric"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class OperatingPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, strings and numbers: fits JSON, a config, and a checkpoint loaded with weights only."""
-        return asdict(self)
+        return {"kind": DETECTION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> OperatingPoint:
@@ -66,6 +70,7 @@ class OperatingPoint:
         """
         if not isinstance(content, Mapping):
             raise ValueError(f"an operating point must be a dict as in metrics.json. Received: {content!r}")
+        content = {key: value for key, value in content.items() if key != "kind"}
         known, needed = set(cls.__dataclass_fields__), {"target", "thresholds", "f1", "iou_thr", "n_images"}
         if not needed <= set(content) <= known:
             raise ValueError(
@@ -79,6 +84,21 @@ class OperatingPoint:
                 f"Received: {plain['thresholds']!r} and {plain['f1']!r}"
             )
         return cls(**plain)
+
+
+def point_from_dict(content: Mapping[str, Any]) -> OperatingPoint | ClassificationPoint:
+    """Read a point of either kind.
+
+    Raises:
+        ValueError: it is none, or its kind is unknown, or a key or a value is wrong.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"an operating point must be a dict as in metrics.json. Received: {content!r}")
+    kinds = {DETECTION: OperatingPoint, CLASSIFICATION: ClassificationPoint}
+    kind = content.get("kind", DETECTION)
+    if kind not in kinds:
+        raise ValueError(f"the `kind` of an operating point is one of {sorted(kinds)}. Received: {kind!r}")
+    return kinds[kind].from_dict(content)
 
 
 def choose_operating_point(summary: DetectionSummary, target: str) -> OperatingPoint | None:
@@ -99,7 +119,7 @@ def choose_operating_point(summary: DetectionSummary, target: str) -> OperatingP
     )
 
 
-def publish_operating_point(point: OperatingPoint | None) -> None:
+def publish_operating_point(point: OperatingPoint | ClassificationPoint | None) -> None:
     """Put the point (None: none could be chosen) where hooks and tools of this process find it."""
     from mmengine.logging import MessageHub
 
@@ -117,7 +137,7 @@ def published_operating_point() -> dict[str, Any] | None:
 
 def stamped(content: Mapping[str, Any], epoch: int, iteration: int) -> dict[str, Any]:
     """Note the finished epochs and iterations of the weights that a point belongs to."""
-    return replace(OperatingPoint.from_dict(content), epoch=epoch, iter=iteration).to_dict()
+    return replace(point_from_dict(content), epoch=epoch, iter=iteration).to_dict()
 
 
 def frozen_operating_point(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -127,7 +147,7 @@ def frozen_operating_point(checkpoint: Mapping[str, Any]) -> dict[str, Any] | No
         checkpoint: what ``torch.load`` gave.
 
     Returns:
-        The point for ``CTCDetMetric(operating_point=...)``; None if the checkpoint holds none (it was saved before its
+        The point for the metric's ``operating_point``; None if the checkpoint holds none (it was saved before its
         validation, or by a training without ``OperatingPointHook``).
 
     Raises:
@@ -137,7 +157,7 @@ def frozen_operating_point(checkpoint: Mapping[str, Any]) -> dict[str, Any] | No
     if content is None:
         return None
     try:
-        return OperatingPoint.from_dict(content).to_dict()
+        return point_from_dict(content).to_dict()
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"meta[{META_KEY!r}] of the checkpoint cannot be used: {error}. Remove the key to have the threshold "
@@ -145,14 +165,20 @@ def frozen_operating_point(checkpoint: Mapping[str, Any]) -> dict[str, Any] | No
         ) from error
 
 
+def metric_kind(metric: Any) -> str | None:
+    """``detection`` or ``classification`` if the config is of our metric, by name or class; else None."""
+    of_config = metric.get("type") if isinstance(metric, Mapping) else None
+    name = getattr(of_config, "__name__", str(of_config)).rpartition(".")[2]
+    return next((kind for kind, ours in METRIC_NAMES.items() if ours == name), None)
+
+
 def is_ctc_metric(metric: Any) -> bool:
-    """Whether a metric's config is one of ``CTCDetMetric``, by name with or without scope, or by class."""
-    kind = metric.get("type") if isinstance(metric, Mapping) else None
-    return getattr(kind, "__name__", str(kind)).rpartition(".")[2] == METRIC_NAME
+    """Whether a metric's config is one that chooses and applies operating points."""
+    return metric_kind(metric) is not None
 
 
 def apply_operating_point(evaluator: dict | Sequence[dict], point: Mapping[str, Any]) -> int:
-    """Set the point in every ``CTCDetMetric`` of an evaluator's config, in place.
+    """Set the point in every metric of its kind in an evaluator's config, in place.
 
     Args:
         evaluator: config of one metric or a list of them.
@@ -162,14 +188,16 @@ def apply_operating_point(evaluator: dict | Sequence[dict], point: Mapping[str, 
         Number of metrics set.
 
     Raises:
-        ConfigError: the evaluator holds no ``CTCDetMetric``.
+        ConfigError: the evaluator holds no metric of the point's kind.
     """
     metrics = [evaluator] if isinstance(evaluator, Mapping) else list(evaluator)
-    ours = [metric for metric in metrics if is_ctc_metric(metric)]
+    kind = point.get("kind", DETECTION)
+    ours = [metric for metric in metrics if metric_kind(metric) == kind]
     if not ours:
+        name = METRIC_NAMES.get(kind, METRIC_NAMES[DETECTION])
         raise ConfigError(
-            "the evaluator holds no `ctc_mm.CTCDetMetric` to apply the operating point in; add "
-            "`dict(type='ctc_mm.CTCDetMetric')` to `test_evaluator`"
+            f"the evaluator holds no `ctc_mm.{name}` to apply the operating point in; add "
+            f"`dict(type='ctc_mm.{name}')` to `test_evaluator`"
         )
     for metric in ours:
         metric["operating_point"] = dict(point)

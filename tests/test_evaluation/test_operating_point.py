@@ -17,6 +17,7 @@ from ctc_mm.evaluation.operating_point import (
 )
 
 POINT = {
+    "kind": "detection",
     "target": "CTC",
     "thresholds": {"CTC": 0.37, "WBC": None},
     "f1": {"CTC": 0.9, "WBC": None},

@@ -13,9 +13,10 @@ from ctc_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class OperatingPointHook(Hook):
-    """Write the score threshold of best F1 into ``checkpoint['meta']['ctc_operating_point']``.
+    """Write what validation chose into ``checkpoint['meta']['ctc_operating_point']``.
 
-    ``CTCDetMetric`` publishes it while validating. A checkpoint takes it only if its weights are those validated:
+    ``CTCDetMetric`` publishes the score thresholds of best F1 while validating, ``CTCBinaryMetric`` a classifier's
+    thresholds, temperature and size baseline. A checkpoint takes it only if its weights are those validated:
     one training iteration later the point is dropped. So the best checkpoint, saved right after its validation, has
     one, and so has the epoch's checkpoint that MMEngine then saves again; a checkpoint saved at the end of an epoch
     whose validation comes later (and is not the best) has none, and ``tools/test.py`` chooses it on the validation
