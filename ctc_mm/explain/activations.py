@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ def layer_outputs(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> tup
     with ExitStack() as hooks:
         for name, maps in captured.items():
             hook = modules[name].register_forward_hook(
-                lambda _module, _inputs, output, maps=maps: maps.extend(_as_maps(output))
+                lambda _module, _inputs, output, maps=maps: maps.extend(as_maps(output))
             )
             hooks.callback(hook.remove)
         # The image needs the gradient: in a frozen model nothing else does.
@@ -66,6 +66,26 @@ def layer_outputs(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> tup
     if unusable:
         raise ValueError(f"`layers`: module {unusable[0]!r} gives no (1, C, H, W) map in a forward pass")
     return [activation for maps in captured.values() for activation in maps], outs
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode, and every module back into its own mode afterwards, frozen parts included."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        # Not model.train(): it would wake parts that are kept in eval mode, such as a frozen backbone's BatchNorm.
+        for module, training in modes.items():
+            module.training = training
+
+
+def preprocess(model: nn.Module, data: Mapping[str, Any]) -> tuple[Tensor, Any]:
+    """One item of a test pipeline as the model takes it: ``inputs`` (1, C, H, W), and its data sample."""
+    batch = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
+    batch = model.data_preprocessor(batch, training=False)
+    return batch["inputs"], batch["data_samples"][0]
 
 
 @contextmanager
@@ -80,6 +100,7 @@ def _recorded_convolutions(module: nn.Module) -> Iterator[list[tuple[Tensor, Ten
         yield record
 
 
-def _as_maps(output: Any) -> list[Tensor]:
+def as_maps(output: Any) -> list[Tensor]:
+    """The (N, C, H, W) tensors among what a module returned."""
     outputs = output if isinstance(output, Sequence) else [output]
     return [item for item in outputs if isinstance(item, Tensor) and item.ndim == 4]

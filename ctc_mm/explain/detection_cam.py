@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ctc_mm.errors import ConfigError
-from ctc_mm.explain.activations import class_features, layer_outputs
+from ctc_mm.explain.activations import class_features, evaluation_mode, layer_outputs, preprocess
 from ctc_mm.explain.box_targets import KeptBoxes, trace_kept_boxes
 from ctc_mm.explain.cam import fuse_maps, level_weights, multilevel_grad_cam, resample_map
 from ctc_mm.explain.head_outputs import check_head
@@ -86,7 +85,8 @@ def explain_detection(
         )
     check_head(model.bbox_head)
     with evaluation_mode(model), torch.enable_grad():
-        inputs, meta = _preprocess(model, data)
+        inputs, sample = preprocess(model, data)
+        meta = sample.metainfo
         activations, outs = layer_outputs(model, inputs, layers) if layers else class_features(model, inputs)
         kept = trace_kept_boxes(model.bbox_head, outs, meta, score_thr, against_background)
         level_ids = _chosen_levels(levels, len(activations))
@@ -108,25 +108,6 @@ def explain_detection(
         box_levels=kept.levels.cpu().numpy(),
         explained=explained.cpu().numpy(),
     )
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode, and every module back into its own mode afterwards, frozen parts included."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        # Not model.train(): it would wake parts that are kept in eval mode, such as a frozen backbone's BatchNorm.
-        for module, training in modes.items():
-            module.training = training
-
-
-def _preprocess(model: nn.Module, data: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    batch = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
-    batch = model.data_preprocessor(batch, training=False)
-    return batch["inputs"], batch["data_samples"][0].metainfo
 
 
 def _chosen_levels(levels: Sequence[int] | None, count: int) -> list[int]:
