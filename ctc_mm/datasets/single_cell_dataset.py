@@ -244,6 +244,8 @@ class SingleCellDataset(BaseDataset):
         data_list = []
         for sample, size in zip(samples, sizes, strict=True):
             info = _info_of(sample, classes.index(self.class_of(sample.record.label)))
+            if self.split_file is not None:
+                info["split"] = self.part  # the table's column is not looked at
             info["white_levels"] = [levels[channel_of[path]] for path in sample.paths]
             info["diameter_um"], info["diameter_px"] = size
             data_list.append(info)
