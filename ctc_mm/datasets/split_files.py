@@ -47,9 +47,10 @@ class Split:
         kind: of :data:`KINDS`.
         seed: that it was drawn with.
         group_key: what the groups are (a column such as ``group``); None for an ungrouped split (``paper``).
-        group_of: unit id -> group, of all units; its own id where the split is not grouped.
+        group_of: unit id -> group, of all units in use; its own id where the split is not grouped.
         folds: the folds.
         held_out: ids that no fold holds, for the last test.
+        not_used: ids of the table that were left out on purpose.
         settings: further choices, such as the size of the validation part.
     """
 
@@ -59,6 +60,7 @@ class Split:
     group_of: Mapping[str, str]
     folds: tuple[Fold, ...]
     held_out: tuple[str, ...] = ()
+    not_used: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
 
@@ -85,7 +87,8 @@ class Split:
         Raises:
             AnnotationError: units came or went, or moved to another group.
         """
-        new, gone = sorted(set(group_of) - set(self.group_of)), sorted(set(self.group_of) - set(group_of))
+        known = {*self.group_of, *self.not_used}
+        new, gone = sorted(set(group_of) - known), sorted(known - set(group_of))
         moved = [] if self.group_key is None else sorted(
             name for name, group in group_of.items() if name in self.group_of and self.group_of[name] != group
         )  # fmt: skip
@@ -130,6 +133,7 @@ def write_split_file(path: str | Path, split: Split) -> None:
             "digest": digest_of(split.group_of),
             "groups": dict(sorted(groups.items())) if split.group_key is not None else None,
             "held_out": sorted(split.held_out),
+            "not_used": sorted(split.not_used),
             "folds": [
                 {"name": one.name, "train": sorted(one.train), "val": sorted(one.val), "test": sorted(one.test)}
                 for one in split.folds
@@ -171,6 +175,7 @@ def read_split_file(path: str | Path) -> Split:
         group_of=group_of,
         folds=folds,
         held_out=held_out,
+        not_used=_ids(root.get("not_used")),
         settings=root.get("settings").mapping(),
         path=str(path),
     )
