@@ -17,9 +17,15 @@ from torch import Tensor, nn
 from ctc_mm.engine.checkpoint import load_checkpoint_safely, state_dict_of
 from ctc_mm.engine.weight_sources import locate_weights
 from ctc_mm.errors import CheckpointError
-from ctc_mm.models.backbones import PretrainedVGG, vgg16_to_ssd_vgg
+from ctc_mm.models.backbones import PretrainedClassifier, PretrainedVGG, vgg16_to_ssd_vgg
 
-PRETRAINED_TYPES = {"Pretrained": PretrainedInit, "PretrainedInit": PretrainedInit, "PretrainedVGG": PretrainedVGG}
+# These rename what they read, and fill all of a module or fail.
+RENAMING_TYPES = (PretrainedClassifier, PretrainedVGG)
+PRETRAINED_TYPES = {
+    "Pretrained": PretrainedInit,
+    "PretrainedInit": PretrainedInit,
+    **{one.__name__: one for one in RENAMING_TYPES},
+}
 
 
 class PretrainedEntry(NamedTuple):
@@ -29,7 +35,7 @@ class PretrainedEntry(NamedTuple):
         path: where it stands, in the form ``--cfg-options`` takes, as ``model.backbone.init_cfg``.
         owner: what holds it: the module's config, or the list of its initialisers.
         key: its key or index in ``owner``.
-        initializer: ``PretrainedInit`` or ``PretrainedVGG``.
+        initializer: ``PretrainedInit`` or one of ``RENAMING_TYPES``.
         checkpoint: the file, URL or name of the weights.
         prefix: the part of the file it takes.
     """
@@ -48,7 +54,7 @@ class PretrainedEntry(NamedTuple):
 
 
 def find_pretrained(model_cfg: Mapping[str, Any], path: str = "model") -> list[PretrainedEntry]:
-    """Every ``init_cfg`` of type Pretrained or PretrainedVGG, and every deprecated ``pretrained='...'``, in order."""
+    """Every ``init_cfg`` of one of ``PRETRAINED_TYPES``, and every deprecated ``pretrained='...'``, in order."""
     return list(_walk(model_cfg, path))
 
 
@@ -153,8 +159,10 @@ def _free_frozen_parts(module_cfg: Any, path: str, scope: str | None) -> list[st
     with MODELS.switch_scope_and_registry(scope) as registry:
         module_class = registry.get(module_cfg["type"]) if isinstance(module_cfg["type"], str) else module_cfg["type"]
     known = inspect.signature(module_class).parameters if module_class is not None else {}
+    # Libraries differ in which number freezes nothing, -1 or 0; their default does.
+    no_stage = known["frozen_stages"].default if "frozen_stages" in known else -1
     changes = []
-    for key, free in (("frozen_stages", -1), ("norm_eval", False)):
+    for key, free in (("frozen_stages", no_stage), ("norm_eval", False)):
         before = module_cfg.get(key, known[key].default if key in known else free)
         if before != free:
             module_cfg[key] = free
@@ -204,8 +212,8 @@ def matching_names(parameters: Mapping[str, Tensor], weights: Mapping[str, Tenso
 
 
 def _tensors_for(module: nn.Module, entry: PretrainedEntry) -> Mapping[str, Tensor]:
-    if entry.initializer is PretrainedVGG:
-        cfg = dict(entry.owner[entry.key], type=PretrainedVGG)
+    if entry.initializer in RENAMING_TYPES:
+        cfg = dict(entry.owner[entry.key], type=entry.initializer)
         return WEIGHT_INITIALIZERS.build(cfg).state_dict_for(module)
     weights = state_dict_of(CheckpointLoader.load_checkpoint(entry.checkpoint, "cpu"), entry.checkpoint)
     prefix = f"{entry.prefix.removesuffix('.')}." if entry.prefix else "module."

@@ -89,8 +89,8 @@ def test_every_part_is_registered():
             "LoadCellImage",
             "CellGeometry", "CellIllumination", "CellNoise",
         },
-        MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead"},
-        WEIGHT_INITIALIZERS: {"PretrainedVGG"},
+        MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead", "ImFISHCNN", "PoolFlatten"},
+        WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
             "DroppedCellsHook",
