@@ -7,7 +7,9 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -19,3 +21,7 @@ WEIGHT_INITIALIZERS = Registry(
 )
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="ctc_mm", locations=["ctc_mm.engine.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="ctc_mm", locations=["ctc_mm.evaluation.metrics"])
+OPTIM_WRAPPERS = Registry(
+    "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="ctc_mm", locations=["ctc_mm.engine.amp"]
+)
+VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="ctc_mm", locations=["ctc_mm.engine.tracking"])

@@ -1,4 +1,4 @@
-"""Test trained weights: AP per class, precision, recall, F1, PR curves, speed.
+"""Test trained weights: a detector's AP, precision and recall, or a classifier's sensitivity, specificity and AUC.
 
 example: python tools/test.py configs/ssd_cbam_vgg16_ctc.py work_dirs/ssd_cbam_vgg16_ctc/best_ctc_mAP50_epoch_90.pth
 """
@@ -18,6 +18,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="weights (.pth)")
     parser.add_argument("--out", help="where the results go (default: <work dir>/test)")
     parser.add_argument("--speed-images", type=int, default=8, metavar="N", help="images to measure speed on; 0: none")
+    parser.add_argument(
+        "--other-images", action="store_true", help="test although channel or pixel size are not those of training"
+    )
     return parser.parse_args(argv)
 
 
@@ -27,13 +30,15 @@ def main(argv: list[str] | None = None) -> None:
     tune_cpu()  # before torch
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
     from ctc_mm.engine.setup import load_config, register_all_modules
-    from ctc_mm.engine.testing import evaluate_detector
+    from ctc_mm.engine.testing import evaluate
 
     use_safe_checkpoints(args.trust_checkpoint)
-    register_all_modules()
     config = load_config(args.config, args.cfg_options)
+    register_all_modules(config.get("default_scope"))
     out_dir = Path(args.out or Path(config.work_dir) / "test")
-    metrics = evaluate_detector(config, args.checkpoint, out_dir, args.trust_checkpoint, args.speed_images)
+    metrics = evaluate(
+        config, args.checkpoint, out_dir, args.trust_checkpoint, args.speed_images, other_images=args.other_images
+    )
     for name, value in metrics.items():
         print(f"{name:40s} {value:.4f}")
     print(f"results: {out_dir}")

@@ -1,4 +1,4 @@
-"""Train a model of a config.
+"""Train the model of a config, a detector's or a classifier's.
 
 example: python tools/train.py configs/ssd_cbam_vgg16_ctc.py --cfg-options data_root=data/ctc/
 """
@@ -17,8 +17,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where logs and weights go (default: work_dirs/<config name>)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the work dir")
     parser.add_argument("--from-scratch", action="store_true", help="random weights: no pretrained backbone, no freeze")
-    parser.add_argument("--amp", action="store_true", help="mixed precision (GPU)")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+    parser.add_argument(
+        "--track", nargs="+", default=[], metavar="NAME", help="report to tensorboard, mlflow or both as well"
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="several processes: torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch",
+    )
     return parser.parse_args(argv)
 
 
@@ -28,23 +36,29 @@ def main(argv: list[str] | None = None) -> None:
     tune_cpu()  # before torch
     from mmengine.runner import Runner
 
+    from ctc_mm.engine.amp import use_amp
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
+    from ctc_mm.engine.distributed import launched
     from ctc_mm.engine.pretrained import require_pretrained_weights, train_from_scratch
     from ctc_mm.engine.setup import load_config, register_all_modules
+    from ctc_mm.engine.tracking import add_trackers, check_trackers
     from ctc_mm.engine.work_dir import require_last_checkpoint
 
     use_safe_checkpoints(args.trust_checkpoint)
-    register_all_modules()
     config = load_config(args.config, args.cfg_options, args.work_dir)
-    config.launcher, config.resume = args.launcher, args.resume or config.get("resume", False)
+    register_all_modules(config.get("default_scope"))
+    config.resume = args.resume or config.get("resume", False)
     if args.resume:
         require_last_checkpoint(config.work_dir)
     if args.amp:
-        config.optim_wrapper.type, config.optim_wrapper.loss_scale = "AmpOptimWrapper", "dynamic"
+        use_amp(config)
+    add_trackers(config, args.track)
+    check_trackers(config)
     if args.from_scratch:
         config = train_from_scratch(config)
     require_pretrained_weights(config.model, args.trust_checkpoint)
-    Runner.from_cfg(config).train()
+    with launched(config, args.launcher):
+        Runner.from_cfg(config).train()
     print(f"weights and log: {config.work_dir}")
 
 

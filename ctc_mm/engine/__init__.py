@@ -1,5 +1,5 @@
-"""Engine: importing this package registers every hook."""
+"""Engine: importing this package registers every hook, optimizer wrapper and tracker."""
 
-from ctc_mm.engine import hooks
+from ctc_mm.engine import amp, hooks, tracking
 
-__all__ = ["hooks"]
+__all__ = ["amp", "hooks", "tracking"]

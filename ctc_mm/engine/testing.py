@@ -1,4 +1,4 @@
-"""Testing a trained detector: threshold from validation, figures from test, speed beside them."""
+"""Testing trained weights of a detector or a classifier: thresholds from validation, figures from test, speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ctc_mm.engine.checkpoint import load_checkpoint_safely
-from ctc_mm.errors import CheckpointError
+from ctc_mm.engine.compatibility import CLASSIFIER, check_checkpoint, check_images, kind_of_config, trained_on
+from ctc_mm.engine.setup import datasets_of
+from ctc_mm.engine.tracking import without_trackers
+from ctc_mm.evaluation.classifier_speed import measure_classifier_speed, write_classifier_speed
 from ctc_mm.evaluation.operating_point import (
     apply_operating_point,
     frozen_operating_point,
@@ -23,88 +26,120 @@ from ctc_mm.evaluation.speed import measure_speed, write_speed
 from ctc_mm.models.loading import load_all_weights
 
 
-def evaluate_detector(
-    config: Config, checkpoint_path: str | Path, out_dir: str | Path, trust: bool = False, speed_images: int = 8
+def evaluate(
+    config: Config,
+    checkpoint_path: str | Path,
+    out_dir: str | Path,
+    trust: bool = False,
+    speed_images: int = 8,
+    other_images: bool = False,
 ) -> dict[str, float]:
-    """Test ``checkpoint_path`` on the config's test set.
+    """Test ``checkpoint_path`` on the config's test set; a detector or a classifier, as the config's scope says.
 
-    The score threshold of best F1 comes with the weights; where it does not, it is chosen on the validation set first.
-    It is applied to the test set unchanged (paper 2.6.4; reading 9).
+    The operating point (score thresholds; a classifier's temperature and size baseline too) comes with the weights;
+    where it does not, it is chosen on the validation set first. It is applied to the test set unchanged (paper 2.6.4;
+    reading 9). The white level of training holds for the test set as well.
 
     Args:
         config: the model's config.
         checkpoint_path: its weights.
-        out_dir: gets ``metrics.json``, ``pr_curve.png``, ``pr_<class>.csv`` and ``speed.json``.
+        out_dir: gets what the metric writes (``metrics.json``, ``pr_curve.png`` or ``roc.png``, ...), the log and
+            ``speed.json``; of a classifier ``val/`` too, where the operating point had to be chosen.
         trust: load the file by pickle, which may run code in it.
-        speed_images: test images on which speed is measured, at batch 1; 0 leaves it out.
+        speed_images: test images on which speed is measured; 0 leaves it out.
+        other_images: test although channel or pixel size are not those of training, with a warning.
 
     Returns:
         The metric's values by name.
 
     Raises:
         OSError: ``out_dir`` cannot be made.
-        CheckpointError: the weights cannot be read, do not fit the model, or were trained for other classes.
+        ConfigError: the config is neither of a detector nor of a classifier.
+        CheckpointError: the weights cannot be read, do not fit the model, or were trained for other classes or images.
     """
+    kind = kind_of_config(config)
     checkpoint = load_checkpoint_safely(checkpoint_path, trust)
-    check_classes(checkpoint, config, checkpoint_path)
-    Path(out_dir).mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    config = copy.deepcopy(config)
-    config.work_dir = str(out_dir)  # the log too
-    config.load_from, config.resume = str(checkpoint_path), False
-    point = frozen_operating_point(checkpoint) or choose_on_validation(config, checkpoint)
-
-    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
-    for evaluator in evaluators:
-        if is_ctc_metric(evaluator):
-            evaluator.update(
-                out_dir=str(out_dir), operating_point=None, max_per_img=config.model.test_cfg.get("max_per_img")
-            )
+    check_checkpoint(checkpoint, config, checkpoint_path)
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    config = _config_for_test(config, checkpoint, checkpoint_path, out_dir)
+    point = frozen_operating_point(checkpoint)
+    if point is None:
+        point = choose_on_validation(config, checkpoint, out_dir / "val" if kind == CLASSIFIER else None)
+    config.test_evaluator = _evaluators(config.test_evaluator)
+    for evaluator in filter(is_ctc_metric, config.test_evaluator):
+        evaluator.update(out_dir=str(out_dir), operating_point=None)
+        if kind != CLASSIFIER:
+            evaluator.max_per_img = config.model.test_cfg.get("max_per_img")
     if point is not None:
-        apply_operating_point(evaluators, point)
+        apply_operating_point(config.test_evaluator, point)
     runner = Runner.from_cfg(config)
     load_all_weights(runner.model, checkpoint, checkpoint_path)  # the runner alone would test what it left random
+    dataset = runner.test_loop.dataloader.dataset
+    check_images(trained_on(checkpoint), dataset.metainfo, checkpoint_path, other_images)
     metrics = runner.test()
     if speed_images:
-        dataset = runner.test_dataloader.dataset
-        images = [dataset.get_data_info(i) for i in range(min(speed_images, len(dataset)))]
-        report = measure_speed(runner.model, config.test_dataloader.dataset.pipeline, images, warmup=2, repeats=2)
-        write_speed(Path(out_dir) / "speed.json", report)
+        _measure_speed(runner, kind, speed_images, out_dir / "speed.json")
     return metrics
 
 
-def choose_on_validation(config: Config, checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Validate the weights of ``config.load_from`` and return the threshold of best F1 there; None if there is none.
+def choose_on_validation(
+    config: Config, checkpoint: Mapping[str, Any], out_dir: Path | None = None
+) -> dict[str, Any] | None:
+    """Validate the weights of ``config.load_from`` and return the operating point; None if there is nothing to choose.
 
     Args:
         config: the model's config.
         checkpoint: what ``config.load_from`` holds.
+        out_dir: gets what the metric writes of the validation set; None writes nothing.
 
     Raises:
         CheckpointError: the weights do not fit the model.
     """
-    print_log("no score threshold stored for these weights: choosing it on the validation set.", logger="current")
+    if config.get("val_dataloader") is None:
+        print_log("no operating point stored for these weights, and no validation set for it.", logger="current")
+        return None
+    print_log("no operating point stored for these weights: choosing it on the validation set.", logger="current")
     config = copy.deepcopy(config)
     # It saves the best weights after a validation, and is only set up for that by a training.
     config.setdefault("default_hooks", {})["checkpoint"] = None
+    config.val_evaluator = _evaluators(config.val_evaluator)
+    if out_dir is not None:
+        for evaluator in filter(is_ctc_metric, config.val_evaluator):
+            evaluator.out_dir = str(out_dir)
+        config.work_dir = str(out_dir)
     runner = Runner.from_cfg(config)
     load_all_weights(runner.model, checkpoint, config.load_from)
     runner.val()
     point = published_operating_point()
     if point is None:
-        print_log("the validation set offers no threshold (no cell was found); test has none.", logger="current")
+        print_log("the validation set offers no operating point; test has none.", logger="current")
     return point
 
 
-def check_classes(checkpoint: Mapping[str, Any], config: Config, path: str | Path) -> None:
-    """Refuse weights that were trained for other classes than the config names.
+def _config_for_test(config: Config, checkpoint: Mapping[str, Any], path: str | Path, out_dir: Path) -> Config:
+    """A copy that loads ``path``, logs to ``out_dir``, and reads images as training did."""
+    config = copy.deepcopy(config)
+    config.work_dir = str(out_dir)  # the log too
+    config.load_from, config.resume = str(path), False
+    without_trackers(config)
+    level = trained_on(checkpoint).get("white_level")
+    if level is not None and kind_of_config(config) == CLASSIFIER:
+        for dataset in datasets_of(config, ("val", "test")):
+            if str(dataset.get("type")).endswith("SingleCellDataset"):
+                dataset.setdefault("white_level", level)
+    return config
 
-    Raises:
-        CheckpointError: the classes differ.
-    """
-    trained = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
-    wanted = config.test_dataloader.dataset.get("metainfo", {}).get("classes")
-    if trained and wanted and list(trained) != list(wanted):
-        raise CheckpointError(
-            f"{path}: trained for the classes {list(trained)}, but the config's test set has {list(wanted)}; "
-            "give the config that it was trained with."
-        )
+
+def _evaluators(evaluator: Any) -> list:
+    return list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+
+
+def _measure_speed(runner: Runner, kind: str, n_images: int, path: Path) -> None:
+    dataset = runner.test_dataloader.dataset
+    if kind == CLASSIFIER:
+        write_classifier_speed(path, measure_classifier_speed(runner.model, dataset, n_images))
+        return
+    images = [dataset.get_data_info(i) for i in range(min(n_images, len(dataset)))]
+    pipeline = runner.cfg.test_dataloader.dataset.pipeline
+    write_speed(path, measure_speed(runner.model, pipeline, images, warmup=2, repeats=2))

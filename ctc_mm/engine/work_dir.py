@@ -7,19 +7,35 @@ from pathlib import Path
 
 from mmengine.runner import find_latest_checkpoint
 
+from ctc_mm.engine.checkpoint import load_checkpoint_safely
 from ctc_mm.errors import CheckpointError
+
+BEST_NAME = re.compile(r"best_.+_(?:epoch|iter)_(\d+)\.pth")
 
 
 def best_checkpoint(work_dir: str | Path) -> Path | None:
     """The best weights by validation that ``CheckpointHook`` left in ``work_dir``; None if there are none yet.
 
-    MMEngine removes the former best when it saves a better one, so the latest epoch is the best.
+    MMEngine removes the former best when it saves a better one. Where several lie there all the same (an earlier
+    training's, or two metrics watched), the last checkpoint knows its own; else the latest is taken.
     """
+    work_dir = Path(work_dir)
+    found = {path.name: path for path in work_dir.glob("best_*.pth") if BEST_NAME.fullmatch(path.name)}
+    if len(found) > 1 and (name := _best_by_last_checkpoint(work_dir)) in found:
+        return found[name]
+    return max(found.values(), key=lambda path: (int(BEST_NAME.fullmatch(path.name)[1]), path.name), default=None)
 
-    def epoch(path: Path) -> int:
-        return int(re.search(r"_epoch_(\d+)\.pth$", path.name)[1])
 
-    return max(Path(work_dir).glob("best_*_epoch_*.pth"), key=epoch, default=None)
+def _best_by_last_checkpoint(work_dir: Path) -> str | None:
+    """Name of the best weights as the last checkpoint of a training notes it."""
+    note = work_dir / "last_checkpoint"
+    # By name alone: the folder may have been moved since.
+    last = work_dir / Path(note.read_text(encoding="utf-8").strip()).name if note.is_file() else None
+    if last is None or not last.is_file():
+        return None
+    known = load_checkpoint_safely(last).get("message_hub") or {}
+    best = (known.get("runtime_info") or {}).get("best_ckpt")
+    return Path(best).name if best else None
 
 
 def require_last_checkpoint(work_dir: str | Path) -> Path:

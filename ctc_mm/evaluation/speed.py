@@ -89,13 +89,14 @@ def inference_pipeline(pipeline: Sequence[Mapping[str, Any] | Callable]) -> Comp
     return Compose([step for step in pipeline if not loads_truth(step)])
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Name a device as a reader of a table wants it."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
-def _seconds(run: Callable[[], Any], device: torch.device) -> float:
+def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
     """Time one run; a GPU works behind the program's back, so it is waited for on both sides."""
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda _: None)
     wait(device)
@@ -105,7 +106,8 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _timing(seconds: Sequence[float]) -> Timing:
+def timing_of(seconds: Sequence[float]) -> Timing:
+    """Median and quartiles of single runs."""
     quartile1, median, quartile3 = np.percentile(seconds, [25, 50, 75]).tolist()
     return Timing(median, quartile1, quartile3, len(seconds))
 
@@ -126,8 +128,8 @@ def _measure(
         batch = model.data_preprocessor(load(image), False)
         for _ in range(repeats):
             # In turns, so that a machine that slows down slows both.
-            alone.append(_seconds(lambda batch=batch: model(**batch, mode="predict"), device))
-            whole.append(_seconds(lambda image=image: file_to_boxes(image), device))
+            alone.append(seconds_of(lambda batch=batch: model(**batch, mode="predict"), device))
+            whole.append(seconds_of(lambda image=image: file_to_boxes(image), device))
     return alone, whole, tuple(batch["inputs"].shape[1:])
 
 
@@ -173,9 +175,9 @@ def measure_speed(
         for module, mode in modes:  # one by one: a frozen part may be in another mode than the rest
             module.training = mode
     return SpeedReport(
-        model_alone=_timing(alone),
-        file_to_boxes=_timing(whole),
-        device=_device_name(next(model.parameters()).device),
+        model_alone=timing_of(alone),
+        file_to_boxes=timing_of(whole),
+        device=device_name(next(model.parameters()).device),
         threads=torch.get_num_threads(),
         torch_version=torch.__version__,
         input_chw=input_chw,

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ctc_mm.engine.setup import load_config, register_all_modules
-from ctc_mm.engine.testing import evaluate_detector
+from ctc_mm.engine.testing import evaluate
 from ctc_mm.phantoms import ImFISHPhantomConfig, write_imfish_fields
 
 
@@ -52,7 +52,7 @@ def test_light_config_learns_from_slides_and_is_tested(config, tmp_path, monkeyp
     meta = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=False)["meta"]["dataset_meta"]
     assert (meta["classes"], meta["target"], meta["um_per_px"]) == (("CTC", "non-CTC"), "CTC", 0.25)
 
-    values = evaluate_detector(config, tmp_path / "work" / "epoch_1.pth", tmp_path / "test", speed_images=1)
+    values = evaluate(config, tmp_path / "work" / "epoch_1.pth", tmp_path / "test", speed_images=1)
     assert "ctc/AP50_CTC" in values
     assert (tmp_path / "test" / "speed.json").is_file()
     found = json.loads((tmp_path / "test" / "metrics.json").read_text())

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from ctc_mm.engine.testing import check_classes
+from ctc_mm.engine.compatibility import check_classes
 from ctc_mm.errors import CheckpointError
 
 CONFIG = Config(dict(test_dataloader=dict(dataset=dict(metainfo=dict(classes=("CTC", "WBC"))))))
