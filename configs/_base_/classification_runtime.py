@@ -13,6 +13,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'))
 custom_hooks = [
     dict(type='ctc_mm.ProgressHook'),
+    dict(type='ctc_mm.EpochSeedHook'),  # a resumed training is the one that was interrupted
     dict(type='ctc_mm.OperatingPointHook'),
 ]
 
@@ -24,7 +25,9 @@ randomness = dict(seed=0)
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+# MMEngine's pattern means over the last 50 of all that is called a loss, the metric's log losses too.
+log_processor = dict(
+    type='LogProcessor', window_size=50, by_epoch=True, mean_pattern=r'^(?!ctc/).*(loss|time|data_time|grad_norm).*')
 log_level = 'INFO'
 load_from = None
 resume = False
