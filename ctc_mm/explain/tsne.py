@@ -187,9 +187,7 @@ def place_samples(tsne_map: TSNEMap, features: np.ndarray) -> np.ndarray:
         return np.empty((0, 2))
     reduced = tsne_map.projection(features)
     options = tsne_map.options
-    return tsne_opentsne.place(
-        tsne_map.features, tsne_map.coordinates, reduced, seed=options.seed, jobs=options.jobs
-    )
+    return tsne_opentsne.place(tsne_map.features, tsne_map.coordinates, reduced, seed=options.seed, jobs=options.jobs)
 
 
 def check_features(features: np.ndarray) -> np.ndarray:
@@ -201,8 +199,7 @@ def check_features(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features)
     if features.ndim != 2 or features.shape[1] == 0 or features.dtype.kind not in "biuf":
         raise ValueError(
-            f"`features` must be numbers of shape (samples, values); received shape {features.shape}, "
-            f"{features.dtype}"
+            f"`features` must be numbers of shape (samples, values); received shape {features.shape}, {features.dtype}"
         )
     bad = ~np.isfinite(features)
     if bad.any():

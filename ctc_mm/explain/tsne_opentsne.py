@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 # van der Maaten's gradient (2008, Eq. 5) has a factor 4, which scikit-learn keeps and openTSNE leaves out.
 GRADIENT_FACTOR = 4
 # From so many samples on the forces are interpolated on a grid (FIt-SNE), before that taken from a tree (Barnes-Hut).
-INTERPOLATE_FROM = 5_000
+INTERPOLATE_FROM = 10_000
 # A new sample is drawn to its neighbours in the map alone: openTSNE's own defaults.
 PLACING_PERPLEXITY, PLACING_START_NEIGHBOURS = 5, 25
 
@@ -58,7 +58,9 @@ def fit(
     return np.array(embedding, dtype=np.float64)
 
 
-def place(features: np.ndarray, coordinates: np.ndarray, new_features: np.ndarray, *, seed: int, jobs: int) -> np.ndarray:
+def place(
+    features: np.ndarray, coordinates: np.ndarray, new_features: np.ndarray, *, seed: int, jobs: int
+) -> np.ndarray:
     """Where new samples belong in a finished map, each by itself; the map stays as it is.
 
     Args:
