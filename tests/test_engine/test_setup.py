@@ -89,7 +89,10 @@ def test_every_part_is_registered():
             "LoadCellImage",
             "CellGeometry", "CellIllumination", "CellNoise",
         },
-        MODELS: {"CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead", "ImFISHCNN", "PoolFlatten"},
+        MODELS: {
+            "CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead", "ImFISHCNN", "PoolFlatten", "CrossModalDistiller",
+            "TwinDataPreprocessor",
+        },
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
