@@ -71,7 +71,7 @@ def draw_overlay(
         uint8 (H', W', 3) RGB.
     """
     scale = max(1, math.ceil(MIN_SIDE_PX / min(image.shape[:2])))
-    canvas = blend_heat(_resize(to_display(image), scale), _resize(result.fused, scale))
+    canvas = blend_heat(resize_picture(to_display(image), scale), resize_picture(result.fused, scale))
     for box in [] if truth_xyxy is None else truth_xyxy:
         _rectangle(canvas, np.asarray(box) * scale, TRUTH_COLOR_RGB, 1)
     colors = [CLASS_COLORS_RGB[label % len(CLASS_COLORS_RGB)] for label in result.labels]
@@ -98,18 +98,21 @@ def draw_levels(image: np.ndarray, result: DetectionCAM) -> np.ndarray:
         explained boxes.
     """
     scale = PANEL_SIDE_PX / min(image.shape[:2])
-    display = _resize(to_display(image), scale)
+    display = resize_picture(to_display(image), scale)
     panels = []
     for cam, weight, level in zip(result.levels, result.weights, result.level_ids, strict=True):
         boxes = int((result.explained & (result.box_levels == level)).sum())
         title = f"level {level}  x{weight:g}  boxes {boxes}"
-        panels.append(_panel(blend_heat(display, _resize(cam, scale)), title))
-    panels.append(_panel(blend_heat(display, _resize(result.fused, scale)), f"fused, max {result.fused.max():.2f}"))
+        panels.append(_panel(blend_heat(display, resize_picture(cam, scale)), title))
+    panels.append(
+        _panel(blend_heat(display, resize_picture(result.fused, scale)), f"fused, max {result.fused.max():.2f}")
+    )
     gap = np.full((panels[0].shape[0], 6, 3), 255, dtype=np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
-def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+def resize_picture(image: np.ndarray, scale: float) -> np.ndarray:
+    """Enlarge or shrink a picture or a map, each side at least 1 px."""
     width, height = (max(1, round(size * scale)) for size in (image.shape[1], image.shape[0]))
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA)
 

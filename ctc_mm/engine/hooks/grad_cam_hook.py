@@ -1,23 +1,26 @@
-"""Grad-CAM of fixed images while a detector trains and after it is tested."""
+"""Grad-CAM of fixed images while a detector or a classifier trains, and after it is tested."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmdet.models import BaseDetector
 from mmengine.dist import is_main_process
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
+from torch import nn
 
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.operating_point import published_operating_point
+from ctc_mm.explain.classifier_files import save_overview
+from ctc_mm.explain.classifier_run import explain_items, items_of_dataset
 from ctc_mm.explain.detection_cam import explain_detection
 from ctc_mm.explain.files import ExplanationFiles, output_stems, save_explanation
-from ctc_mm.explain.run import class_thresholds
+from ctc_mm.explain.trained import class_thresholds, target_threshold
 from ctc_mm.registry import HOOKS
 
 
@@ -25,10 +28,14 @@ from ctc_mm.registry import HOOKS
 class GradCAMHook(Hook):
     """Draw Grad-CAM of the same few images after validations and after the test (paper 2.6.3, 3.4; reading 12).
 
-    Writes ``<stem>.png`` (overlay with boxes, scores and the ground truth), ``<stem>_levels.png`` (every level and
-    their weighted sum) and ``<stem>.npz`` (raw maps) to ``<out_dir>/epoch_<n>/`` and ``<out_dir>/test/``. Runs on the
-    main process only; the model, wrapped or not, is left as it was. Works for any single-stage detector with a dense
-    head: see :func:`ctc_mm.explain.detection_cam.explain_detection`.
+    Writes to ``<out_dir>/epoch_<n>/`` and ``<out_dir>/test/``, on the main process only; the model, wrapped or not, is
+    left as it was.
+
+    - Any single-stage detector with a dense head (:func:`ctc_mm.explain.detection_cam.explain_detection`):
+      ``<stem>.png`` (overlay with boxes, scores and the ground truth), ``<stem>_levels.png`` (every level and their
+      weighted sum) and ``<stem>.npz`` (raw maps).
+    - Any image classifier (:func:`ctc_mm.explain.classifier_cam.explain_classification`): ``cells/<stem>.png`` (cell
+      and overlay), ``cells/<stem>.npz``, ``contact_sheet.png`` and ``explain.json``.
 
     Example::
 
@@ -38,13 +45,15 @@ class GradCAMHook(Hook):
         num_images: how many images, spread evenly over the set; all of them where it holds fewer.
         interval: epochs between two exports; an epoch without validation has none. The test is always exported.
         out_dir: where to; default ``<work_dir>/<timestamp>/grad_cam``.
-        score_thr: boxes with a lower score are not kept; default: the thresholds that ``CTCDetMetric`` has chosen or
-            applied in the evaluation just done, 0.5 for classes without one.
-        target: ``'all'`` kept boxes, ``'top1'`` or the index of one box.
-        class_name: explain boxes of this class only.
-        levels: explain these levels of the pyramid only, 0 is the finest.
-        layers: names of modules to explain in place of the last maps before the class logits.
-        against_background: explain class logit minus background logit where the head has a softmax.
+        score_thr: boxes with a lower score are not kept; cells from this score on are called the target. Default: the
+            thresholds that the metric has chosen or applied in the evaluation just done (for cells by Youden's rule);
+            where there is none, 0.5 for boxes, and the highest score for cells.
+        class_name: explain boxes of this class only, or this class of every cell.
+        layers: names of modules to explain in place of the last maps before the class logits; of a classifier one.
+        target: (detectors) ``'all'`` kept boxes, ``'top1'`` or the index of one box.
+        levels: (detectors) explain these levels of the pyramid only, 0 is the finest.
+        against_background: (detectors) explain class minus background logit where the head has a softmax.
+        against_others: (classifiers) explain the log-odds of the class in place of its logit.
 
     Raises:
         ValueError: ``num_images`` or ``interval`` is not a positive number.
@@ -64,6 +73,7 @@ class GradCAMHook(Hook):
         levels: Sequence[int] | None = None,
         layers: Sequence[str] | None = None,
         against_background: bool = False,
+        against_others: bool = False,
     ) -> None:
         for name, value in (("num_images", num_images), ("interval", interval)):
             if not isinstance(value, int) or value < 1:
@@ -73,9 +83,11 @@ class GradCAMHook(Hook):
         self.out_dir = out_dir
         self.score_thr = score_thr
         self.class_name = class_name
-        self.options: dict[str, Any] = dict(
+        self.layers = layers
+        self.box_options: dict[str, Any] = dict(
             target=target, levels=levels, layers=layers, against_background=against_background
         )
+        self.against_others = against_others
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Export after the validation of every ``interval``-th epoch."""
@@ -89,11 +101,16 @@ class GradCAMHook(Hook):
     def _export(self, runner: Runner, loop: ValLoop | TestLoop, folder: str) -> None:
         if not is_main_process():
             return
-        dataset = loop.dataloader.dataset
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        names = tuple(dataset.metainfo["classes"])
-        options = dict(self.options, score_thr=self._score_thr(names, loop.evaluator), label=self._label(names))
         out_dir = Path(self.out_dir or Path(runner.log_dir) / "grad_cam") / folder
+        explain = self._explain_fields if isinstance(model, BaseDetector) else self._explain_cells
+        runner.logger.info(f"Grad-CAM of {explain(model, loop, out_dir)}")
+
+    def _explain_fields(self, model: nn.Module, loop: ValLoop | TestLoop, out_dir: Path) -> str:
+        dataset = loop.dataloader.dataset
+        names = tuple(dataset.metainfo["classes"])
+        thresholds = class_thresholds(names, _operating_point(loop)) if self.score_thr is None else self.score_thr
+        options = dict(self.box_options, score_thr=thresholds, label=self._label(names))
         indices = spread_indices(len(dataset), self.num_images)
         items = [dataset[index] for index in indices]
         images = [Path(item["data_samples"].img_path) for item in items]
@@ -102,20 +119,24 @@ class GradCAMHook(Hook):
             result = explain_detection(model, item, **options)
             truth = truth_boxes(dataset.get_data_info(index))
             written.append(save_explanation(result, image, out_dir, stem, names, truth))
-        self._report(runner, written, out_dir)
+        return _report(written, out_dir)
 
-    def _report(self, runner: Runner, written: list[ExplanationFiles], out_dir: Path) -> None:
-        without = [str(files.image) for files in written if not files.explained]
-        listed = f": {', '.join(without)}" if without else ""
-        runner.logger.info(
-            f"Grad-CAM of {len(written)} images in {out_dir}; {len(without)} without an explained box{listed}"
-        )
-
-    def _score_thr(self, names: tuple[str, ...], evaluator: Evaluator) -> float | tuple[float, ...]:
-        if self.score_thr is not None:
-            return self.score_thr
-        applied = [metric.frozen.to_dict() for metric in evaluator.metrics if getattr(metric, "frozen", None)]
-        return class_thresholds(names, applied[0] if applied else published_operating_point())
+    def _explain_cells(self, model: nn.Module, loop: ValLoop | TestLoop, out_dir: Path) -> str:
+        if self.layers is not None and len(self.layers) != 1:
+            raise ConfigError(f"GradCAMHook: `layers` takes one module of a classifier; received {self.layers!r}")
+        dataset = loop.dataloader.dataset
+        names = tuple(dataset.metainfo.get("classes") or ())
+        threshold = target_threshold(_operating_point(loop)) if self.score_thr is None else self.score_thr
+        options = {
+            "label": self._label(names),
+            "layer": self.layers[0] if self.layers else None,
+            "against_others": self.against_others,
+            "score_thr": threshold,
+        }
+        items = items_of_dataset(dataset, spread_indices(len(dataset), self.num_images))
+        written = explain_items(model, items, out_dir, names, options)
+        settings = {"score_thr": threshold, "class": self.class_name, "against_others": self.against_others}
+        return save_overview(written, out_dir, names, settings).summary()
 
     def _label(self, names: tuple[str, ...]) -> int | None:
         if self.class_name is None:
@@ -125,6 +146,18 @@ class GradCAMHook(Hook):
                 f"GradCAMHook: no class {self.class_name!r} in the data set; `class_name` is one of {', '.join(names)}"
             )
         return names.index(self.class_name)
+
+
+def _operating_point(loop: ValLoop | TestLoop) -> Mapping[str, Any] | None:
+    """What the metric has applied in the evaluation just done, or chosen in it."""
+    applied = [metric.frozen.to_dict() for metric in loop.evaluator.metrics if getattr(metric, "frozen", None)]
+    return applied[0] if applied else published_operating_point()
+
+
+def _report(written: list[ExplanationFiles], out_dir: Path) -> str:
+    without = [str(files.image) for files in written if not files.explained]
+    listed = f": {', '.join(without)}" if without else ""
+    return f"{len(written)} images in {out_dir}; {len(without)} without an explained box{listed}"
 
 
 def spread_indices(length: int, count: int) -> list[int]:
