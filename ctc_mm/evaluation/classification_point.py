@@ -16,8 +16,8 @@ class ClassificationPoint:
 
     Args:
         target: the class that is looked for.
-        thresholds: by rule (``youden``, ``wanted_sensitivity``, ``wanted_fpr``), a cell is called target if its score is >= this;
-            None where validation could not decide.
+        thresholds: by rule (``youden``, ``wanted_sensitivity``, ``wanted_fpr``), a cell is called target if its score
+            is >= this; None where validation could not decide.
         reasons: by rule, why there is no threshold.
         wanted_sensitivity, wanted_fpr: what the last two rules asked for.
         temperature: what the log-odds are divided by; ``temperature_reason``: why it was not fitted, or ''.

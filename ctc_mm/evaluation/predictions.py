@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ctc_mm.errors import AnnotationError
+from ctc_mm.evaluation.output import csv_text
 from ctc_mm.formats.files import atomic_write_text
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -22,7 +23,8 @@ COLUMNS = (
 TEXT_FIELDS = ("cell_id", "channel", "group", "source", "path", "label")
 FLAG_FIELDS = ("gt", "pred")
 NUMBER_FIELDS = ("score", "calibrated", "logit", "diameter_um", "diameter_px")
-OPTIONAL_NUMBERS = ("x0", "y0", "x1", "y1", "calibrated", "diameter_um", "diameter_px")
+BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+OPTIONAL_NUMBERS = (*BOX_COLUMNS, "calibrated", "diameter_um", "diameter_px")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,24 +103,9 @@ def sorted_predictions(predictions: Predictions) -> Predictions:
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write ``predictions.csv``: sorted, floats by ``repr`` so that they read back bit for bit, '' where unknown."""
     table = sorted_predictions(predictions)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    columns = []
-    for name in COLUMNS:
-        if name in ("x0", "y0", "x1", "y1"):
-            values = table.box_xyxy[:, ("x0", "y0", "x1", "y1").index(name)]
-        else:
-            values = getattr(table, name)
-        columns.append([_cell(value) for value in values.tolist()])
-    writer.writerows(zip(*columns, strict=True))
-    atomic_write_text(path, buffer.getvalue())
-
-
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
-    return str(value)
+    boxes = dict(zip(BOX_COLUMNS, table.box_xyxy.T, strict=True))
+    columns = [(boxes[name] if name in boxes else getattr(table, name)).tolist() for name in COLUMNS]
+    atomic_write_text(path, csv_text(COLUMNS, zip(*columns, strict=True)))
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -140,13 +127,13 @@ def read_predictions(path: str | Path) -> Predictions:
         raise AnnotationError(f"{path}: columns missing: {', '.join(missing)}; is it a predictions.csv of ctc_mm?")
     if not rows:
         raise AnnotationError(f"{path}: holds no prediction; the evaluation that wrote it saw no cell")
-    numbers = {name: _numbers(path, rows, name) for name in (*OPTIONAL_NUMBERS[:4], *FLAG_FIELDS, *NUMBER_FIELDS)}
+    numbers = {name: _numbers(path, rows, name) for name in (*BOX_COLUMNS, *FLAG_FIELDS, *NUMBER_FIELDS)}
     try:
         return Predictions(
             **{name: np.array([row[name] or "" for row in rows], dtype=np.str_) for name in TEXT_FIELDS},
             **{name: numbers[name].astype(np.int64) for name in FLAG_FIELDS},
             **{name: numbers[name] for name in NUMBER_FIELDS},
-            box_xyxy=np.stack([numbers[name] for name in ("x0", "y0", "x1", "y1")], axis=1),
+            box_xyxy=np.stack([numbers[name] for name in BOX_COLUMNS], axis=1),
         )
     except ValueError as error:
         raise AnnotationError(f"{path}: {error}") from error

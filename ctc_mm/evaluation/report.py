@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,15 +19,11 @@ from ctc_mm.evaluation.functional import (
     PRCurve,
     summarise_detection,
 )
+from ctc_mm.evaluation.output import json_number, new_figure, png_bytes
 from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_json
 
 COCO_IOU_THRS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 AP_METHOD = "area under the precision-recall curve: all points, precision made monotone; null: no truth of the class"
-
-
-def json_number(value: float | None) -> float | None:
-    """NaN (undefined) becomes null; JSON has no NaN."""
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _blanks(found: FalsePositivesOnBlanks) -> dict[str, Any]:
@@ -137,11 +132,7 @@ def draw_curves(summary: DetectionSummary) -> bytes:
 
     The mark is the frozen threshold where there is one (filled), else the best F1 of these images (hollow).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6, 5)
     axes = figure.add_subplot()
     for index, (name, one) in enumerate(summary.per_class.items()):
         colour = f"C{index % 10}"
@@ -164,10 +155,7 @@ def draw_curves(summary: DetectionSummary) -> bytes:
     axes.set_title(f"{summary.n_images} images, IoU >= {summary.iou_thr:g}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize="small")
-    buffer = io.BytesIO()
-    # matplotlib writes its version by default; without it the bytes depend on the result alone.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png_bytes(figure)
 
 
 def curve_files(classes: Sequence[str]) -> dict[str, str]:

@@ -11,10 +11,10 @@ from mmengine.logging import MMLogger
 
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions, choose_point, evaluate_binary, flat_values
+from ctc_mm.evaluation.binary_report import ReportContext, write_binary_report
 from ctc_mm.evaluation.classification_point import KIND, ClassificationPoint
 from ctc_mm.evaluation.metrics.cell_records import CellRecord, cell_record, predictions_of, without_repeats
 from ctc_mm.evaluation.operating_point import publish_operating_point
-from ctc_mm.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ctc_mm.registry import METRICS
 
 
@@ -113,7 +113,12 @@ class CTCBinaryMetric(BaseMetric):
         point = self._point(predictions, records, target, logger)
         result = evaluate_binary(predictions, point, self.options)
         if self.out_dir is not None:
-            write_predictions(self.out_dir / PREDICTIONS_FILE, result.predictions)
+            context = ReportContext(classes, target, self.chooses, n_repeats, self.options)
+            written, problems = write_binary_report(self.out_dir, result, context)
+            for path in written:
+                logger.info(f"wrote {path}")
+            for problem in problems:
+                logger.warning(f"not in the gallery of misjudged cells: {problem}")
         return flat_values(result)
 
     def _point(

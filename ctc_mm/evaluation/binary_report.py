@@ -1,0 +1,228 @@
+"""Files of a classifier's evaluation; same result, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctc_mm.evaluation.binary_evaluation import FIXED, BinaryOptions, BinaryResult, OperatingResult, flat_values
+from ctc_mm.evaluation.binary_figures import (
+    NamedCurve,
+    draw_confusion,
+    draw_pr,
+    draw_reliability,
+    draw_roc,
+    named_curve,
+)
+from ctc_mm.evaluation.binary_intervals import ResultBootstrap, false_targets_per_ml, rates_json
+from ctc_mm.evaluation.binary_tables import confusion_csv, pr_csv, reliability_csv, roc_csv
+from ctc_mm.evaluation.functional.calibration import ReliabilityBins, reliability_bins
+from ctc_mm.evaluation.functional.size_baseline import cell_sizes
+from ctc_mm.evaluation.functional.thresholds import FPR, SENSITIVITY, YOUDEN
+from ctc_mm.evaluation.gallery import draw_misjudged, find_misjudged, misjudged_html, unreadable
+from ctc_mm.evaluation.output import json_number
+from ctc_mm.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_json
+
+METRICS_FILE = "metrics.json"
+CHOSEN_HERE = "chosen on these cells: flattering, for choosing only"
+CHOSEN_BEFORE = "chosen before, applied unchanged"
+NO_POINT = (
+    "none: thresholds, temperature and size threshold come from validation, and no operating point came with the "
+    "weights; rates are given at 0.5 only"
+)
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What the report says beside the figures.
+
+    Args:
+        classes: of the data set; target: the one that is looked for.
+        chosen_here: whether the operating point was chosen on these very cells.
+        n_repeats: samples that came twice and were dropped.
+        options: of the evaluation.
+    """
+
+    classes: Sequence[str]
+    target: str
+    chosen_here: bool
+    n_repeats: int
+    options: BinaryOptions
+
+    @property
+    def rest(self) -> str:
+        """Name of what is not the target."""
+        others = [name for name in self.classes if name != self.target]
+        return others[0] if len(others) == 1 else "rest"
+
+
+def rules(options: BinaryOptions) -> dict[str, str]:
+    """Each operating point in words."""
+    return {
+        FIXED: "fixed",
+        YOUDEN: "highest sensitivity + specificity - 1",
+        SENSITIVITY: f"highest threshold with sensitivity >= {options.wanted_sensitivity:g}",
+        FPR: f"lowest threshold with false-positive rate <= {options.wanted_fpr:g}",
+    }
+
+
+def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]:
+    """Assemble the content of ``metrics.json``: counts (plain ints) beside every rate, null where undefined."""
+    options, predictions, point = context.options, result.predictions, result.point
+    bootstrap = ResultBootstrap(result, options)
+    wishes = options if point is None else point
+    source = NO_POINT if point is None else CHOSEN_HERE if context.chosen_here else CHOSEN_BEFORE
+    return {
+        "classes": list(context.classes),
+        "target": context.target,
+        "samples": len(predictions),
+        "cells": int(np.unique(predictions.cell_id).size),
+        "samples_by_label": {name: int((predictions.label == name).sum()) for name in context.classes},
+        "groups": int(np.unique(predictions.group[predictions.group != ""]).size),
+        "repeated_samples_dropped": context.n_repeats,
+        "confidence": options.confidence,
+        "bootstrap": {"unit": bootstrap.units.unit, "note": bootstrap.units.note, "seed": options.seed},
+        "AUC": bootstrap.auc(),
+        "AP": json_number(result.ap),
+        "operating_points": {
+            name: _point_json(one, rules(wishes)[name], name, source, bootstrap) for name, one in result.at.items()
+        },
+        "calibration": _calibration_json(result, options),
+        "size_baseline": _size_json(result, bootstrap),
+        "operating_point": None if point is None else point.to_dict(),
+        "operating_point_source": source,
+        "values": {name: json_number(value) for name, value in flat_values(result).items()},
+    }
+
+
+def _point_json(one: OperatingResult, rule: str, name: str, source: str, bootstrap: ResultBootstrap) -> dict[str, Any]:
+    head = {"rule": rule, "threshold": one.threshold, "source": "fixed" if name == FIXED else source}
+    if one.counts is None:
+        return {**head, "reason": one.reason}
+    counts, options = one.counts, bootstrap.options
+    return {
+        **head,
+        "TP": counts.tp, "FP": counts.fp, "FN": counts.fn, "TN": counts.tn,
+        **rates_json(counts, options.confidence),
+        **bootstrap.f1(one.threshold),
+        "balanced_accuracy": json_number(counts.balanced_accuracy),
+        "false_targets_per_ml": false_targets_per_ml(counts, options.wbc_per_ml, options.confidence),
+        "called_target_by_label": called_by_label(bootstrap.result.predictions, one.threshold),
+    }  # fmt: skip
+
+
+def called_by_label(predictions: Predictions, threshold: float) -> dict[str, dict[str, int]]:
+    """Of each true class: samples, and how many of them are called target."""
+    called = predictions.score >= threshold
+    return {
+        name: {
+            "samples": int((predictions.label == name).sum()),
+            "called": int(called[predictions.label == name].sum()),
+        }
+        for name in np.unique(predictions.label).tolist()
+    }
+
+
+def _calibration_json(result: BinaryResult, options: BinaryOptions) -> dict[str, Any]:
+    point = result.point
+    return {
+        "method": f"expected calibration error of the target's probability, {options.n_bins} equally wide bins",
+        "before": {"ECE": json_number(result.ece), "log_loss": json_number(result.log_loss)},
+        "temperature": None if point is None else point.temperature,
+        "temperature_note": NO_POINT if point is None else point.temperature_reason,
+        "after": {"ECE": json_number(result.ece_calibrated), "log_loss": json_number(result.log_loss_calibrated)},
+        "balanced_log_loss": json_number(result.balanced_log_loss),
+    }
+
+
+def _size_json(result: BinaryResult, bootstrap: ResultBootstrap) -> dict[str, Any]:
+    size = result.size
+    content: dict[str, Any] = {
+        "rule": "larger = target; threshold of the best Youden index on validation",
+        "cells_of_known_size": size.n,
+        "cells_of_unknown_size": size.n_unknown,
+        "unit": size.unit,
+        "threshold": size.threshold,
+        "reason": size.reason,
+    }
+    if not size.n:
+        return content
+    if size.counts is not None:
+        counts = size.counts
+        content |= {"TP": counts.tp, "FP": counts.fp, "FN": counts.fn, "TN": counts.tn}
+        content |= rates_json(counts, bootstrap.options.confidence)
+    return content | bootstrap.size()
+
+
+def score_curves(result: BinaryResult) -> list[NamedCurve]:
+    """The classifier's curve and that of size alone, with their operating points."""
+    predictions, size = result.predictions, result.size
+    marks = {name: one.threshold for name, one in result.at.items() if one.threshold is not None}
+    curves = [named_curve("classifier", predictions.gt, predictions.score, marks)]
+    if size.n:
+        sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, size.unit)
+        kept = sizes.is_known
+        unit = "µm" if size.unit == "um" else size.unit
+        marks = {} if size.threshold is None else {f"diameter, {unit}": size.threshold}
+        name = "size alone" if kept.all() else f"size alone ({size.n} of {kept.size} samples)"
+        curves.append(named_curve(name, predictions.gt[kept], sizes.diameter[kept], marks, "baseline"))
+    return curves
+
+
+def write_binary_report(
+    out_dir: str | Path, result: BinaryResult, context: ReportContext
+) -> tuple[list[Path], list[str]]:
+    """Write ``metrics.json``, ``predictions.csv``, curves, confusion, reliability and the gallery of misjudged cells.
+
+    Args:
+        out_dir: made if it does not exist.
+        result: what was measured.
+        context: what else is said.
+
+    Returns:
+        The files written, and the images of the gallery that could not be read, each with its reason.
+    """
+    out_dir, options, predictions = Path(out_dir), context.options, result.predictions
+    curves = score_curves(result)
+    tables = {name: (one.threshold, one.counts) for name, one in result.at.items() if one.counts is not None}
+    bins = _reliability(result, options)
+    title = f"{int(predictions.gt.sum())} {context.target}, {int((1 - predictions.gt).sum())} {context.rest}"
+    groups = find_misjudged(predictions, context.target, context.rest, options.gallery)
+    heading = f"Cells misjudged at a score of 0.5 ({title})"
+    problems = unreadable(groups)
+    files: dict[str, str | bytes] = {
+        "roc.csv": roc_csv(curves),
+        "roc.png": draw_roc(curves, title),
+        "pr.csv": pr_csv(curves),
+        "pr.png": draw_pr(curves, title),
+        "confusion.csv": confusion_csv(tables),
+        "confusion.png": draw_confusion(tables, context.target, context.rest, title),
+        "reliability.csv": reliability_csv(bins, options.confidence),
+        "reliability.png": draw_reliability(bins, title, options.confidence),
+        "misjudged.html": misjudged_html(predictions, groups, heading),
+        "misjudged.png": draw_misjudged(predictions, groups, heading),
+    }
+    content = {**metrics_json(result, context), "gallery_images_unreadable": problems}
+    write_json(out_dir / METRICS_FILE, content)
+    write_predictions(out_dir / PREDICTIONS_FILE, predictions)
+    for name, data in files.items():
+        if isinstance(data, bytes):
+            atomic_write_bytes(out_dir / name, data)
+        else:
+            atomic_write_text(out_dir / name, data)
+    return [out_dir / name for name in (METRICS_FILE, PREDICTIONS_FILE, *files)], problems
+
+
+def _reliability(result: BinaryResult, options: BinaryOptions) -> dict[str, tuple[ReliabilityBins, float]]:
+    predictions = result.predictions
+    bins = {"scores": (reliability_bins(predictions.gt, predictions.score, options.n_bins), result.ece)}
+    if result.point is not None:
+        name = f"calibrated (temperature {result.point.temperature:.3g})"
+        calibrated = reliability_bins(predictions.gt, predictions.calibrated, options.n_bins)
+        bins[name] = (calibrated, result.ece_calibrated)
+    return bins
