@@ -3,6 +3,7 @@
 Each registry names the packages that MMEngine imports when it first looks something up there.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -14,6 +15,9 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from mmengine.registry import Registry
 
 DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="ctc_mm", locations=["ctc_mm.datasets"])
+DATA_SAMPLERS = Registry(
+    "data sampler", parent=MMENGINE_DATA_SAMPLERS, scope="ctc_mm", locations=["ctc_mm.datasets.samplers"]
+)
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="ctc_mm", locations=["ctc_mm.datasets.transforms"])
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="ctc_mm", locations=["ctc_mm.models"])
 WEIGHT_INITIALIZERS = Registry(

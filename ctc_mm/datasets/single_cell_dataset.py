@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
@@ -27,6 +27,7 @@ OTHER_SPLIT = "image of another split"
 OTHER_FOLD = "image of another fold"
 OTHER_PART = "image of another part of the split file"
 Combine = Literal["samples", "stack"]
+T = TypeVar("T")
 
 
 @DATASETS.register_module()
@@ -53,8 +54,8 @@ class SingleCellDataset(BaseDataset):
         split: value(s) of the column ``split``; None: all.
         folds: value(s) of the column ``fold``; None: all.
         exclude_folds: values of the column ``fold`` to leave out.
-        split_file: file written by ``datasets.split_files``, below ``data_root`` or a path of its own; it has to deal
-            out just the cells that ``split`` and the folds leave.
+        split_file: file written by ``datasets.split_files``, below ``data_root`` or a path of its own. It has to deal
+            out all cells that the other arguments leave; a cell that came or went since is an error.
         fold: fold of ``split_file``.
         part: ``'train'``, ``'val'`` or ``'test'`` of that fold, or ``'held_out'``, what no fold holds.
         channels: name(s) of the channels; a file ``dapi+cep8+cd45`` yields any of its planes. None: every image.
@@ -116,9 +117,9 @@ class SingleCellDataset(BaseDataset):
         root = Path(self.data_root).expanduser()
         every = read_cell_records(root, self.ann_file, [*classes, *self.label_map])
         labelled = self._labelled(every, classes)
-        chosen = self._in_part(labelled, root)
-        samples, lost = choose_samples(chosen, self.channels, self.combine)
+        samples, lost = choose_samples(self._in_columns(labelled), self.channels, self.combine)
         self.left_out.update(lost)
+        samples = self._in_part(samples, labelled, root)
         self._require_cells(samples, labelled)
         self._require_files(samples)
         self._require_classes(samples, classes)
@@ -166,25 +167,29 @@ class SingleCellDataset(BaseDataset):
         )
         return usable
 
-    def _in_part(self, records: list[CellRecord], root: Path) -> list[CellRecord]:
+    def _in_columns(self, records: list[CellRecord]) -> list[CellRecord]:
+        """Images of the wanted splits and folds of the table."""
         if self.splits is not None:
             records = self._keep(records, lambda record: record.split in self.splits, OTHER_SPLIT)
         if self.folds is not None:
             records = self._keep(records, lambda record: record.fold in self.folds, OTHER_FOLD)
-        records = self._keep(records, lambda record: record.fold not in self.exclude_folds, OTHER_FOLD)
+        return self._keep(records, lambda record: record.fold not in self.exclude_folds, OTHER_FOLD)
+
+    def _in_part(self, samples: list[CellSample], labelled: list[CellRecord], root: Path) -> list[CellSample]:
+        """Samples of the wanted part of the split file, once it is known to deal out the cells of this table."""
         if self.split_file is None:
-            return records
+            return samples
         below = root / self.split_file
         split = read_split_file(below if below.is_file() else self.split_file)
-        group_of = {record.cell_id: record.value_of(split.group_key or "cell_id") for record in records}
-        split.require_same_units(group_of, self._table)
+        group_of = {record.cell_id: record.value_of(split.group_key or "cell_id") for record in labelled}
+        split.require_same_units(group_of, {sample.record.cell_id for sample in samples}, self._table)
         ids = split.ids(self.fold, self.part)
-        return self._keep(records, lambda record: record.cell_id in ids, OTHER_PART)
+        return self._keep(samples, lambda sample: sample.record.cell_id in ids, OTHER_PART)
 
-    def _keep(self, records: list[CellRecord], wanted: Any, reason: str) -> list[CellRecord]:
-        kept = [record for record in records if wanted(record)]
-        if len(kept) < len(records):
-            self.left_out[reason] += len(records) - len(kept)
+    def _keep(self, items: list[T], is_wanted: Callable[[T], bool], reason: str) -> list[T]:
+        kept = [item for item in items if is_wanted(item)]
+        if len(kept) < len(items):
+            self.left_out[reason] += len(items) - len(kept)
         return kept
 
     def _require_cells(self, samples: list[CellSample], labelled: list[CellRecord]) -> None:
@@ -245,7 +250,7 @@ class SingleCellDataset(BaseDataset):
         for sample, size in zip(samples, sizes, strict=True):
             info = _info_of(sample, classes.index(self.class_of(sample.record.label)))
             if self.split_file is not None:
-                info["split"] = self.part  # the table's column is not looked at
+                info["split"], info["fold"] = self.part, self.fold
             info["white_levels"] = [levels[channel_of[path]] for path in sample.paths]
             info["diameter_um"], info["diameter_px"] = size
             data_list.append(info)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,20 +77,21 @@ class Split:
             )
         return set(self.held_out if part == "held_out" else self.folds[fold].part(part))
 
-    def require_same_units(self, group_of: Mapping[str, str | None], table: str) -> None:
+    def require_same_units(self, group_of: Mapping[str, str | None], used: Collection[str], table: str) -> None:
         """Refuse a table whose units or groups are not those that were dealt out.
 
         Args:
-            group_of: unit id -> value of :attr:`group_key` in the table now.
+            group_of: unit id -> value of :attr:`group_key` in the table now, of all usable units.
+            used: those of them that are to be dealt out; the table may hold more (cells of another channel).
             table: its name, for the message.
 
         Raises:
             AnnotationError: units came or went, or moved to another group.
         """
         known = {*self.group_of, *self.not_used}
-        new, gone = sorted(set(group_of) - known), sorted(known - set(group_of))
+        new, gone = sorted(set(used) - known), sorted(set(self.group_of) - set(group_of))
         moved = [] if self.group_key is None else sorted(
-            name for name, group in group_of.items() if name in self.group_of and self.group_of[name] != group
+            name for name, group in self.group_of.items() if name in group_of and group_of[name] != group
         )  # fmt: skip
         changes = [
             f"{len(names)} {what} ({', '.join(names[:_MOST_NAMED])}{', ...' if len(names) > _MOST_NAMED else ''})"

@@ -9,16 +9,14 @@ The split does not depend on the order of the units, and one seed gives one spli
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ctc_mm.datasets.allotment import allot
 from ctc_mm.datasets.split_files import Fold, Split, read_split_file, write_split_file
+from ctc_mm.datasets.split_units import LeakWarning, Units, check_number
 from ctc_mm.errors import ConfigError
 
 __all__ = [
@@ -30,16 +28,13 @@ __all__ = [
     "leave_one_group_out",
     "part_counts",
     "read_split_file",
+    "surplus",
     "write_split_file",
 ]
 
 # What it costs if a part lacks a class: above all, training must not; then test; then validation.
 ABSENT_IN_TRAINING, ABSENT_IN_TEST, ABSENT_IN_VALIDATION = 100.0, 10.0, 1.0
 _STREAM_HELD_OUT, _STREAM_FOLDS, _STREAM_VALIDATION = range(3)
-
-
-class LeakWarning(UserWarning):
-    """Cells of one patient, slide or raw image may be trained on and tested."""
 
 
 def kfold(
@@ -73,9 +68,9 @@ def kfold(
         ConfigError: sizes that differ, doubled ids, fractions out of range, too few groups (or units), a class that is
             all in one group, so that it could not be trained on and tested.
     """
-    units = _Units.of(ids, strata, groups, not_used, required)
-    _check_number("folds", folds, folds >= 2 and folds == int(folds), "a whole number of at least 2")
-    _check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
+    units = Units.of(ids, strata, groups, not_used, required)
+    check_number("folds", folds, folds >= 2 and folds == int(folds), "a whole number of at least 2")
+    check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
     out = _held_out(units, held_out, seed)
     rest = units.without(out)
     rest.require_groups(folds, f"{folds} folds")
@@ -109,17 +104,18 @@ def holdout(
         test_fraction: part that is tested.
         val_fraction: part of what remains that is kept aside to choose thresholds and weights; 0: none.
         test_ids: what to test on, in the place of ``test_fraction``.
-        not_used, required: as in :func:`kfold`.
+        not_used: as in :func:`kfold`.
+        required: as in :func:`kfold`.
         seed: of the division.
         group_key: what the groups are, for the file.
 
     Raises:
         ConfigError: as :func:`kfold`.
     """
-    units = _Units.of(ids, strata, groups, not_used, required)
-    _check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
+    units = Units.of(ids, strata, groups, not_used, required)
+    check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
     if test_ids is None:
-        _check_number("test_fraction", test_fraction, 0 < test_fraction < 1, "above 0 and under 1")
+        check_number("test_fraction", test_fraction, 0 < test_fraction < 1, "above 0 and under 1")
     tested = _held_out(units, test_fraction if test_ids is None else test_ids, seed)
     fold = _fold(units, "0", np.isin(units.ids, tested), val_fraction, [seed, 0])
     settings = {"val_fraction": val_fraction} | ({"test_fraction": test_fraction} if test_ids is None else {})
@@ -146,7 +142,8 @@ def leave_one_group_out(
         groups: of each unit, (N,).
         val_fraction: part of the other groups that is kept aside; 0: none.
         held_out: as in :func:`kfold`.
-        not_used, required: as in :func:`kfold`.
+        not_used: as in :func:`kfold`.
+        required: as in :func:`kfold`.
         seed: of the validation parts.
         group_key: what the groups are, for the file.
 
@@ -155,8 +152,8 @@ def leave_one_group_out(
     """
     if groups is None:
         raise ConfigError("leave_one_group_out needs the units' groups (a patient or slide column); received None")
-    units = _Units.of(ids, strata, groups, not_used, required)
-    _check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
+    units = Units.of(ids, strata, groups, not_used, required)
+    check_number("val_fraction", val_fraction, 0 <= val_fraction < 1, "at least 0 and under 1")
     out = _held_out(units, held_out, seed)
     rest = units.without(out)
     names = sorted(set(rest.groups))
@@ -164,6 +161,35 @@ def leave_one_group_out(
     made = [_fold(rest, name, rest.groups == name, val_fraction, [seed, n]) for n, name in enumerate(names)]
     settings = {"val_fraction": val_fraction}
     return _split("leave_one_group_out", seed, group_key, units, made, out, settings, not_used)
+
+
+def surplus(
+    ids: Sequence[str], strata: Sequence[str], target: str, *, ratio: float = 1.0, seed: int = 0
+) -> tuple[str, ...]:
+    """Choose units of other strata to leave out before folding, as the imFISH paper does (reading 18).
+
+    Give the result to ``not_used``. Tests on what is left are tests on a balanced set that nobody has:
+    ``ctc_mm.DownSampler`` reduces the training part alone.
+
+    Args:
+        ids: distinct names of the units, (N,).
+        strata: of each unit, (N,).
+        target: the stratum of which all are kept.
+        ratio: units of other strata that stay for each of the target.
+        seed: of the choice.
+
+    Returns:
+        Sorted ids to leave out; none where there are no more than wanted.
+
+    Raises:
+        ConfigError: no unit of the target, or a ratio that is not positive.
+    """
+    check_number("ratio", ratio, 0 < ratio < float("inf"), "above 0")
+    others = sorted(name for name, stratum in zip(ids, strata, strict=True) if stratum != target)
+    wanted = round(ratio * (len(ids) - len(others)))
+    check_number("target", target, wanted > 0, f"one of {sorted(set(strata))}")
+    kept = np.random.default_rng(seed).permutation(len(others))[:wanted]
+    return tuple(np.delete(np.array(others, object), kept))
 
 
 def part_counts(split: Split, stratum_of: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -183,125 +209,7 @@ def part_counts(split: Split, stratum_of: Mapping[str, str]) -> list[dict[str, A
     return rows
 
 
-@dataclass(frozen=True)
-class _Units:
-    """Units sorted by id, each array (N,); ungrouped ones are groups of their own."""
-
-    ids: np.ndarray
-    strata: np.ndarray
-    groups: np.ndarray
-    is_grouped: bool
-    required: frozenset[str]
-
-    @classmethod
-    def of(
-        cls,
-        ids: Sequence[str],
-        strata: Sequence[str],
-        groups: Sequence[str] | None,
-        not_used: Collection[str],
-        required: Collection[str] | None,
-    ) -> _Units:
-        if len(strata) != len(ids) or (groups is not None and len(groups) != len(ids)):
-            sizes = (len(ids), len(strata), None if groups is None else len(groups))
-            raise ConfigError(f"split: ids, strata and groups must be of one length. Received: {sizes}")
-        twice = [name for name, count in Counter(ids).items() if count > 1]
-        if twice:
-            raise ConfigError(f"split: unit ids must be distinct. Received {sorted(twice)[0]!r} twice")
-        lacking = [] if groups is None else [ids[i] for i, group in enumerate(groups) if group in (None, "")]
-        if lacking:
-            raise ConfigError(
-                f"split: {len(lacking)} of {len(ids)} units have no group ({', '.join(sorted(lacking)[:5])}); fill it "
-                "in, group by another column, or split unit by unit (ungrouped), which tests on cells of known patients"
-            )
-        if groups is None:
-            warnings.warn(
-                "ungrouped split, as in the papers: cells of one patient, slide or field may be trained on and tested, "
-                "so results are too good for new patients; group by a column to avoid it",
-                LeakWarning,
-                stacklevel=3,
-            )
-        chosen = sorted((i for i, name in enumerate(ids) if name not in set(not_used)), key=lambda i: ids[i])
-        pick = [np.array([str(values[i]) for i in chosen], object) for values in (ids, strata, groups or ids)]
-        needed = set(strata) if required is None else set(required)
-        return cls(*pick, is_grouped=groups is not None, required=frozenset(map(str, needed)))
-
-    def without(self, out: Collection[str]) -> _Units:
-        return self.where(~np.isin(self.ids, list(out)))
-
-    def where(self, chosen: np.ndarray) -> _Units:
-        picked = (values[chosen] for values in (self.ids, self.strata, self.groups))
-        return _Units(*picked, self.is_grouped, self.required)
-
-    def require_groups(self, least: int, purpose: str) -> None:
-        """Refuse what cannot be divided: too few groups, or a class that one of them holds alone."""
-        what = "groups" if self.is_grouped else "units"
-        found = sorted(set(self.groups))
-        if len(found) < least:
-            shown = f" ({', '.join(found[:5])})" if found else ""
-            raise ConfigError(
-                f"split: {purpose} need at least {least} {what}, and there are {len(found)}{shown}; take fewer folds, "
-                "group by a finer column (slide or raw image), set val_fraction=0 if the validation part is what "
-                "cannot be had, or split unit by unit (ungrouped), which warns"
-            )
-        for stratum, count in self.holders().items():
-            if count < 2 and stratum in self.required:
-                raise ConfigError(
-                    f"split: all {np.count_nonzero(self.strata == stratum)} units of {stratum!r} are in one of the "
-                    f"{what}, so they cannot be both trained on and tested; get more of them, group by a finer column, "
-                    "or split unit by unit (ungrouped), which warns"
-                )
-
-    def lacking(self) -> list[str]:
-        """Required strata that none of these units is of."""
-        return sorted(self.required - set(self.strata))
-
-    def holders(self) -> dict[str, int]:
-        """In how many groups each stratum occurs."""
-        pairs = set(zip(self.strata, self.groups, strict=True))
-        return dict(sorted(Counter(stratum for stratum, _ in pairs).items()))
-
-    def warn_of_rare(self, folds: int) -> None:
-        rare = {stratum: count for stratum, count in self.holders().items() if count < folds}
-        for stratum, count in rare.items():
-            warnings.warn(
-                f"split: {stratum!r} occurs in {count} {'groups' if self.is_grouped else 'units'} only, so "
-                f"{folds - count} of {folds} folds are tested without it; take {count} folds",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def divide(self, shares: np.ndarray, absence: np.ndarray, seed: list[int]) -> np.ndarray:
-        """Number of the part of each unit, (N,)."""
-        rng = np.random.default_rng(seed)
-        names, group_at = np.unique(self.groups.astype(str), return_inverse=True)
-        strata, stratum_at = np.unique(self.strata.astype(str), return_inverse=True)
-        if len(names) == len(self.ids):
-            return _deal(stratum_at, shares, rng)
-        counts = np.zeros((len(names), len(strata)), np.int64)
-        np.add.at(counts, (group_at, stratum_at), 1)
-        return allot(counts, shares, absence, rng)[group_at]
-
-
-def _deal(stratum_at: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Deal single units: each part gets its share of each stratum within one unit, and of all of them."""
-    part_of = np.zeros(len(stratum_at), np.int64)
-    sizes = np.zeros(len(shares))
-    for stratum in np.argsort(np.bincount(stratum_at), kind="stable"):
-        members = rng.permutation(np.flatnonzero(stratum_at == stratum))
-        wanted = shares * len(members)
-        quota = np.floor(wanted + 1e-9).astype(int)
-        # What is left over goes to the parts that are furthest behind, the others of the stratum counted in.
-        behind = (
-            wanted - quota + 1e-6 * (sizes.sum() * shares - sizes) / len(stratum_at) + 1e-9 * rng.random(len(shares))
-        )
-        quota[np.argsort(-behind, kind="stable")[: len(members) - quota.sum()]] += 1
-        part_of[members] = np.repeat(np.arange(len(shares)), quota)
-        sizes += quota
-    return part_of
-
-
-def _held_out(units: _Units, held_out: float | Collection[str], seed: int) -> tuple[str, ...]:
+def _held_out(units: Units, held_out: float | Collection[str], seed: int) -> tuple[str, ...]:
     """Ids kept aside: those given, or a fraction, whole groups each."""
     if not isinstance(held_out, int | float):
         unknown = sorted(set(held_out) - set(units.ids))
@@ -315,7 +223,7 @@ def _held_out(units: _Units, held_out: float | Collection[str], seed: int) -> tu
                 "groups aside, or split unit by unit (ungrouped), which warns"
             )
         return tuple(sorted(held_out))
-    _check_number("held_out", held_out, 0 <= held_out < 1, "at least 0 and under 1, or ids")
+    check_number("held_out", held_out, 0 <= held_out < 1, "at least 0 and under 1, or ids")
     if held_out == 0:
         return ()
     units.require_groups(2, "keeping a part aside")
@@ -323,7 +231,7 @@ def _held_out(units: _Units, held_out: float | Collection[str], seed: int) -> tu
     return tuple(units.ids[units.divide(shares, absence, [seed, _STREAM_HELD_OUT]) == 0])
 
 
-def _fold(units: _Units, name: str, is_test: np.ndarray, val_fraction: float, seed: list[int]) -> Fold:
+def _fold(units: Units, name: str, is_test: np.ndarray, val_fraction: float, seed: list[int]) -> Fold:
     rest = units.where(~is_test)
     lost = rest.lacking()
     if lost:
@@ -355,7 +263,7 @@ def _split(
     kind: str,
     seed: int,
     group_key: str,
-    units: _Units,
+    units: Units,
     folds: list[Fold],
     out: Collection[str],
     settings: dict[str, Any],
@@ -371,8 +279,3 @@ def _split(
         not_used=tuple(sorted(not_used)),
         settings=settings,
     )
-
-
-def _check_number(name: str, value: float, is_right: bool, rule: str) -> None:
-    if not is_right:
-        raise ConfigError(f"split: `{name}` must be {rule}. Received: {value!r}")

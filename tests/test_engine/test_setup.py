@@ -2,7 +2,7 @@ import pytest
 
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.errors import ConfigError
-from ctc_mm.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+from ctc_mm.registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
 
 CONFIG = "configs/lite/ssdlite_cbam_mobilenetv2_ctc.py"
 
@@ -83,7 +83,8 @@ def test_mistakes_are_named(repo, tmp_path):
 def test_every_part_is_registered():
     register_all_modules()
     expected = {
-        DATASETS: {"CTCDetDataset", "ImFISHFieldDataset", "SingleCellDataset"},
+        DATA_SAMPLERS: {"DownSampler"},
+        DATASETS: {"CTCDetDataset", "ImFISHFieldDataset", "SingleCellDataset", "AugmentToN"},
         TRANSFORMS: {
             "LoadMicroscopyImage", "GammaTransform", "HistogramStretch", "ShiftScaleFlip", "LoadField", "LabelCEP8",
             "LoadCellImage",
