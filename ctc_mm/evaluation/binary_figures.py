@@ -34,6 +34,7 @@ class NamedCurve:
         auc, ap: NaN where undefined.
         marks: by name, the threshold and the counts there.
         kind: ``model``: a thick line; ``fold``: a thin one without a legend entry; ``baseline``: grey and dashed.
+        auc_interval: for the legend.
     """
 
     name: str
@@ -42,6 +43,7 @@ class NamedCurve:
     ap: float
     marks: Mapping[str, tuple[float, BinaryCounts]] = field(default_factory=dict)
     kind: Literal["model", "fold", "baseline"] = "model"
+    auc_interval: tuple[float, float] | None = None
 
 
 def named_curve(
@@ -50,6 +52,7 @@ def named_curve(
     score: np.ndarray,
     marks: Mapping[str, float] | None = None,
     kind: Literal["model", "fold", "baseline"] = "model",
+    auc_interval: tuple[float, float] | None = None,
 ) -> NamedCurve:
     """Measure a score for drawing.
 
@@ -59,6 +62,7 @@ def named_curve(
         score: (N,), rises with the target.
         marks: by name, a threshold to be marked on the curve.
         kind: see ``NamedCurve``.
+        auc_interval: for the legend, where there is one.
     """
     counts = {mark: (threshold, binary_counts(gt, score, threshold)) for mark, threshold in (marks or {}).items()}
     return NamedCurve(name, roc_curve(gt, score), roc_auc(gt, score), binary_average_precision(gt, score), counts, kind)
@@ -75,9 +79,9 @@ def draw_roc(curves: Sequence[NamedCurve], title: str = "") -> bytes:
             continue
         drawn = True
         line = [0.0, *curve.curve.fpr], [0.0, *curve.curve.sensitivity]
-        axes.plot(*line, **_style(curve, colour, f"{curve.name}: AUC {curve.auc:.3f}"))
+        axes.plot(*line, **_style(curve, colour, f"{curve.name}: AUC {_auc_text(curve)}"))
         for index, (name, (threshold, counts)) in enumerate(curve.marks.items()):
-            text = _mark_text(curve, name, threshold)
+            text = _mark_text(name, threshold)
             text += f": {_share(counts.tp, counts.n_target)} found, {_share(counts.fp, counts.n_rest)} false"
             _mark(axes, counts.false_positive_rate, counts.sensitivity, index, colour, curve.kind, text)
     _frame(axes, "false-positive rate (1 - specificity)", "sensitivity", title)
@@ -87,7 +91,7 @@ def draw_roc(curves: Sequence[NamedCurve], title: str = "") -> bytes:
 
 
 def draw_pr(curves: Sequence[NamedCurve], title: str = "") -> bytes:
-    """Draw precision-recall curves as PNG; the dotted line is what calling every cell CTC would give."""
+    """Draw precision-recall curves as PNG; the dotted line is what calling every cell target would give."""
     figure = new_figure(6, 6.2)
     axes = figure.add_subplot()
     drawn = False
@@ -107,7 +111,7 @@ def draw_pr(curves: Sequence[NamedCurve], title: str = "") -> bytes:
         for index, (name, (threshold, counts)) in enumerate(curve.marks.items()):
             if counts.tp + counts.fp == 0:
                 continue
-            text = _mark_text(curve, name, threshold) + f": {_share(counts.tp, counts.tp + counts.fp)} right, "
+            text = _mark_text(name, threshold) + f": {_share(counts.tp, counts.tp + counts.fp)} right, "
             text += f"F1 {counts.f1:.3f}"
             _mark(axes, counts.sensitivity, counts.precision, index, colour, curve.kind, text)
     _frame(axes, "sensitivity (recall)", "precision", title)
@@ -157,7 +161,7 @@ def _draw_matrix(axes: Axes, counts: BinaryCounts, target: str, rest: str) -> No
 
 
 def draw_reliability(
-    bins: Mapping[str, tuple[ReliabilityBins, float]], title: str = "", confidence: float = 0.95
+    bins: Mapping[str, tuple[ReliabilityBins, float]], title: str = "", confidence: float = 0.95, target: str = "CTC"
 ) -> bytes:
     """Draw predicted probability against the observed share of CTC as PNG, with the number of cells per bin below.
 
@@ -165,6 +169,7 @@ def draw_reliability(
         bins: by name, bins and their calibration error.
         title: above all.
         confidence: of the (exact) interval of each observed share.
+        target: name of the class looked for.
     """
     figure = new_figure(6, 6.2)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -181,8 +186,8 @@ def draw_reliability(
         )  # fmt: skip
         width = 1 / table.count.size / (len(bins) + 0.5)
         below.bar(table.edges[:-1] + (index + 0.75) * width, table.count, width, color=colour)
-    _frame(axes, "", "observed share of CTC", title)
-    below.set(xlabel="predicted probability of CTC", ylabel="cells", yscale="symlog", xlim=(-0.02, 1.02))
+    _frame(axes, "", f"observed share of {target}", title)
+    below.set(xlabel=f"predicted probability of {target}", ylabel="cells", yscale="symlog", xlim=(-0.02, 1.02))
     below.set_ylim(bottom=0)
     below.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize="small")
@@ -216,7 +221,13 @@ def _mark(axes: Axes, x: float, y: float, index: int, colour: str, kind: str, te
     )  # fmt: skip
 
 
-def _mark_text(curve: NamedCurve, name: str, threshold: float) -> str:
+def _auc_text(curve: NamedCurve) -> str:
+    if curve.auc_interval is None:
+        return f"{curve.auc:.3f}"
+    return f"{curve.auc:.3f} ({curve.auc_interval[0]:.3f} to {curve.auc_interval[1]:.3f})"
+
+
+def _mark_text(name: str, threshold: float) -> str:
     return f"{name} (>= {threshold:.3g})"
 
 
@@ -235,8 +246,9 @@ def _say_undefined(axes: Axes, drawn: bool, curves: Sequence[NamedCurve], what: 
     if drawn or not curves:
         return
     one = curves[0].curve
-    text = f"no {what}: {one.n_target} CTC and\n{one.n_rest} other cells"
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize="large")
+    text = f"no {what}:\n{one.n_target} target cells, {one.n_rest} others"
+    box = {"facecolor": "white", "edgecolor": "none"}
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize="large", bbox=box)
 
 
 def _legend_below(axes: Axes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ctc_mm.evaluation.binary_figures import (
 )
 from ctc_mm.evaluation.binary_intervals import ResultBootstrap, false_targets_per_ml, rates_json
 from ctc_mm.evaluation.binary_tables import confusion_csv, pr_csv, reliability_csv, roc_csv
+from ctc_mm.evaluation.classification_point import ClassificationPoint
 from ctc_mm.evaluation.functional.calibration import ReliabilityBins, reliability_bins
 from ctc_mm.evaluation.functional.size_baseline import cell_sizes
 from ctc_mm.evaluation.functional.thresholds import FPR, SENSITIVITY, YOUDEN
@@ -61,13 +62,13 @@ class ReportContext:
         return others[0] if len(others) == 1 else "rest"
 
 
-def rules(options: BinaryOptions) -> dict[str, str]:
+def rules(wishes: BinaryOptions | ClassificationPoint) -> dict[str, str]:
     """Each operating point in words."""
     return {
         FIXED: "fixed",
         YOUDEN: "highest sensitivity + specificity - 1",
-        SENSITIVITY: f"highest threshold with sensitivity >= {options.wanted_sensitivity:g}",
-        FPR: f"lowest threshold with false-positive rate <= {options.wanted_fpr:g}",
+        SENSITIVITY: f"highest threshold with sensitivity >= {wishes.wanted_sensitivity:g}",
+        FPR: f"lowest threshold with false-positive rate <= {wishes.wanted_fpr:g}",
     }
 
 
@@ -159,18 +160,36 @@ def _size_json(result: BinaryResult, bootstrap: ResultBootstrap) -> dict[str, An
     return content | bootstrap.size()
 
 
-def score_curves(result: BinaryResult) -> list[NamedCurve]:
-    """The classifier's curve and that of size alone, with their operating points."""
+def point_names(wishes: BinaryOptions | ClassificationPoint) -> dict[str, str]:
+    """Each operating point as pictures name it."""
+    return {
+        FIXED: "fixed",
+        YOUDEN: "best Youden",
+        SENSITIVITY: f"wanted sensitivity {wishes.wanted_sensitivity:g}",
+        FPR: f"wanted false-positive rate {wishes.wanted_fpr:g}",
+    }
+
+
+def score_curves(result: BinaryResult, content: Mapping[str, Any], names: Mapping[str, str]) -> list[NamedCurve]:
+    """The classifier's curve and that of size alone, with their operating points.
+
+    Args:
+        result: what was measured.
+        content: of ``metrics.json``, which has the intervals.
+        names: of the operating points.
+    """
     predictions, size = result.predictions, result.size
-    marks = {name: one.threshold for name, one in result.at.items() if one.threshold is not None}
-    curves = [named_curve("classifier", predictions.gt, predictions.score, marks)]
+    marks = {names[rule]: one.threshold for rule, one in result.at.items() if one.threshold is not None}
+    interval = content["AUC"]["interval"]
+    curves = [named_curve("classifier", predictions.gt, predictions.score, marks, auc_interval=interval)]
     if size.n:
         sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, size.unit)
         kept = sizes.is_known
         unit = "µm" if size.unit == "um" else size.unit
         marks = {} if size.threshold is None else {f"diameter, {unit}": size.threshold}
         name = "size alone" if kept.all() else f"size alone ({size.n} of {kept.size} samples)"
-        curves.append(named_curve(name, predictions.gt[kept], sizes.diameter[kept], marks, "baseline"))
+        interval = content["size_baseline"]["AUC"]["interval"]
+        curves.append(named_curve(name, predictions.gt[kept], sizes.diameter[kept], marks, "baseline", interval))
     return curves
 
 
@@ -188,12 +207,16 @@ def write_binary_report(
         The files written, and the images of the gallery that could not be read, each with its reason.
     """
     out_dir, options, predictions = Path(out_dir), context.options, result.predictions
-    curves = score_curves(result)
-    tables = {name: (one.threshold, one.counts) for name, one in result.at.items() if one.counts is not None}
+    content = metrics_json(result, context)
+    names = point_names(result.point or options)
+    curves = score_curves(result, content, names)
+    tables = {rule: (one.threshold, one.counts) for rule, one in result.at.items() if one.counts is not None}
+    named_tables = {names[rule]: table for rule, table in tables.items()}
     bins = _reliability(result, options)
-    title = f"{int(predictions.gt.sum())} {context.target}, {int((1 - predictions.gt).sum())} {context.rest}"
+    cells = f"{int(predictions.gt.sum())} {context.target}, {int((1 - predictions.gt).sum())} {context.rest}"
+    title = cells if not context.chosen_here else f"{cells}; thresholds chosen on these cells"
     groups = find_misjudged(predictions, context.target, context.rest, options.gallery)
-    heading = f"Cells misjudged at a score of 0.5 ({title})"
+    heading = f"Cells misjudged at a score of 0.5 ({cells})"
     problems = unreadable(groups)
     files: dict[str, str | bytes] = {
         "roc.csv": roc_csv(curves),
@@ -201,14 +224,13 @@ def write_binary_report(
         "pr.csv": pr_csv(curves),
         "pr.png": draw_pr(curves, title),
         "confusion.csv": confusion_csv(tables),
-        "confusion.png": draw_confusion(tables, context.target, context.rest, title),
+        "confusion.png": draw_confusion(named_tables, context.target, context.rest, title),
         "reliability.csv": reliability_csv(bins, options.confidence),
-        "reliability.png": draw_reliability(bins, title, options.confidence),
+        "reliability.png": draw_reliability(bins, title, options.confidence, context.target),
         "misjudged.html": misjudged_html(predictions, groups, heading),
         "misjudged.png": draw_misjudged(predictions, groups, heading),
     }
-    content = {**metrics_json(result, context), "gallery_images_unreadable": problems}
-    write_json(out_dir / METRICS_FILE, content)
+    write_json(out_dir / METRICS_FILE, {**content, "gallery_images_unreadable": problems})
     write_predictions(out_dir / PREDICTIONS_FILE, predictions)
     for name, data in files.items():
         if isinstance(data, bytes):

@@ -29,7 +29,7 @@ test_dataloader = dict(
     dataset=dict(**dataset, split='test', test_mode=True))
 
 val_evaluator = dict(type='ctc_mm.CTCBinaryMetric')
-test_evaluator = dict(type='ctc_mm.CTCBinaryMetric')
+test_evaluator = dict(type='ctc_mm.CTCBinaryMetric', operating_point=None)  # never chosen on test
 
 load_cell = dict(type='ctc_mm.LoadCellImage')  # float32, 0-255, grey on three planes
 augment_cell = [
@@ -40,4 +40,4 @@ augment_cell = [
 pack_cell = dict(
     type='PackInputs',
     meta_keys=('img_path', 'ori_shape', 'img_shape', 'scale_factor', 'cell_id', 'channel', 'group', 'source', 'box_xyxy',
-               'um_per_px', 'diameter_um', 'diameter_px', 'split', 'fold', 'label'))
+               'um_per_px', 'diameter_um', 'diameter_px', 'split', 'fold', 'label', 'img_paths', 'img_planes'))

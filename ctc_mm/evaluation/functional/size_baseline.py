@@ -14,7 +14,8 @@ from ctc_mm.evaluation.functional.binary import BinaryCounts, binary_counts
 from ctc_mm.evaluation.functional.roc import roc_auc
 from ctc_mm.evaluation.functional.thresholds import YOUDEN, choose_thresholds
 
-UNKNOWN = "no diameter is known for any cell"
+UNKNOWN = "no cell has a known diameter"
+NOT_CHOSEN = "no cell had a known diameter where the threshold was to be chosen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def choose_size_threshold(gt: np.ndarray, sizes: CellSizes) -> tuple[float | Non
         ``(threshold, reason)``: None and why, or a threshold and ''.
     """
     if sizes.unit is None:
-        return None, UNKNOWN
+        return None, NOT_CHOSEN
     chosen = choose_thresholds(np.asarray(gt)[sizes.is_known], sizes.diameter[sizes.is_known])[YOUDEN]
     return chosen.threshold, chosen.reason
 

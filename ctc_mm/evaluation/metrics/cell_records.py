@@ -10,6 +10,7 @@ import numpy as np
 
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.predictions import Predictions
+from ctc_mm.evaluation.thumbnails import path_text
 
 # The smallest normal float32: what a softmax in float32 can give beside 0.
 TINY = float(np.finfo(np.float32).tiny)
@@ -63,15 +64,13 @@ def _values(value: Any) -> list[float]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return (
-        value
-        if isinstance(value, str)
-        else ";".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else str(value)
-    )
+    return "" if value is None else str(value)
+
+
+def _path(sample: Mapping[str, Any]) -> str:
+    """Files and planes of a sample in one text."""
+    paths = sample.get("img_paths") or [sample.get("img_path") or ""]
+    return path_text(list(paths), list(sample.get("img_planes") or [None] * len(paths)))
 
 
 def _number(value: Any) -> float:
@@ -88,7 +87,7 @@ def cell_record(sample: Mapping[str, Any]) -> CellRecord:
     Raises:
         ConfigError: no truth, several true labels, no scores, or scores that are no softmax.
     """
-    path = _text(sample.get("img_path"))
+    path = _path(sample)
     name = path or _text(sample.get("cell_id")) or "a sample"
     truth = _values(sample["gt_label"]) if sample.get("gt_label") is not None else []
     if len(truth) != 1:
