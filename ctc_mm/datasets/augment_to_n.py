@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from mmpretrain.registry import TRANSFORMS
 
 from ctc_mm.datasets.samplers.down_sampler import is_for_testing, labels_of
 from ctc_mm.errors import ConfigError
@@ -70,7 +69,7 @@ class AugmentToN:
         if not augment:
             raise ConfigError("AugmentToN: `augment` names no transform, so the copies would be the originals again.")
         self.n, self.fixed, self.seed, self.test_mode = n, fixed, seed, False
-        self.augment, self.pipeline = _compose(augment), _compose(pipeline)
+        self.augment, self.pipeline = Compose(augment), Compose(pipeline)
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -166,11 +165,6 @@ class AugmentToN:
                 f"AugmentToN: `augment` gave nothing for {results.get('img_path')}; take out what drops images"
             )
         return changed
-
-
-def _compose(transforms: Sequence[Any]) -> Compose:
-    """As MMPretrain's data sets: its transforms need no scope, whatever the default scope is."""
-    return Compose([TRANSFORMS.build(one) if isinstance(one, Mapping) else one for one in transforms])
 
 
 @contextmanager
