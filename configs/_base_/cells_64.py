@@ -1,11 +1,10 @@
-"""Single cells at 64 px: data, pipelines, schedule for a CPU, runtime."""
+"""Single cells at 64 px, for a CPU: data, pipelines, schedule, runtime."""
 
-_base_ = ['./datasets/single_cells.py', './schedules/adamw_cosine_cells.py', './classification_runtime.py']
+_base_ = ['./datasets/single_cells.py', './schedules/adamw_cosine_20e.py', './classification_runtime.py']
 
 input_size = 64
 resize_cell = dict(type='Resize', scale=(input_size, input_size))
-
-train_pipeline = [_base_.load_cell, resize_cell, *_base_.augment_cell, _base_.pack_cell]
+train_pipeline = [_base_.load_cell, *_base_.augment_cell, resize_cell, _base_.pack_cell]
 test_pipeline = [_base_.load_cell, resize_cell, _base_.pack_cell]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

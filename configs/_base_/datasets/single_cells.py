@@ -31,13 +31,15 @@ test_dataloader = dict(
 val_evaluator = dict(type='ctc_mm.CTCBinaryMetric')
 test_evaluator = dict(type='ctc_mm.CTCBinaryMetric', operating_point=None)  # never chosen on test
 
-load_cell = dict(type='ctc_mm.LoadCellImage')  # float32, 0-255, grey on three planes
+load_cell = dict(type='ctc_mm.LoadCellImage')  # float32, 0-255, RGB or grey on three planes
+# deparray-augmentation-2025's three kinds, anew in each epoch; prob=0 switches one off.
 augment_cell = [
-    # A cell has no upright: both flips are true to it.
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='ctc_mm.CellGeometry'),
+    dict(type='ctc_mm.CellIllumination'),
+    dict(type='ctc_mm.CellNoise'),
 ]
 pack_cell = dict(
     type='PackInputs',
-    meta_keys=('img_path', 'ori_shape', 'img_shape', 'scale_factor', 'cell_id', 'channel', 'group', 'source', 'box_xyxy',
-               'um_per_px', 'diameter_um', 'diameter_px', 'split', 'fold', 'label', 'img_paths', 'img_planes'))
+    meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'cell_id', 'channel', 'group', 'source', 'box_xyxy',
+               'um_per_px', 'diameter_um', 'diameter_px', 'split', 'fold', 'label', 'copy_index', 'img_paths',
+               'img_planes'))

@@ -1,0 +1,5 @@
+"""ResNet50 from scratch on imFISH nuclei at 224 px (imfish-cnn-2022)."""
+
+_base_ = ['../../_base_/imfish_cells_224.py', '../../_base_/models/cell_resnet50.py']
+
+model = dict(head=dict(num_classes=_base_.num_classes))

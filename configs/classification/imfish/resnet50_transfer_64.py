@@ -1,0 +1,7 @@
+"""ResNet50 from ImageNet's weights on imFISH nuclei at 64 px (imfish-cnn-2022)."""
+
+_base_ = './resnet50_scratch_64.py'
+
+weights = dict(type='ctc_mm.PretrainedClassifier', checkpoint='torchvision://resnet50')
+model = dict(backbone=dict(init_cfg=weights))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

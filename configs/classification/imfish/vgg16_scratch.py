@@ -1,0 +1,6 @@
+"""VGG16 from scratch on imFISH nuclei at 224 px (imfish-cnn-2022)."""
+
+_base_ = ['../../_base_/imfish_cells_224.py', '../../_base_/models/cell_vgg16.py']
+
+model = dict(head=dict(num_classes=_base_.num_classes))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))  # without BatchNorm

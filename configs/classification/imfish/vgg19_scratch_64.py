@@ -1,0 +1,6 @@
+"""VGG19 from scratch on imFISH nuclei at 64 px (imfish-cnn-2022)."""
+
+_base_ = ['../../_base_/imfish_cells_64.py', '../../_base_/models/cell_vgg16_pooled.py']
+
+model = dict(backbone=dict(depth=19), head=dict(num_classes=_base_.num_classes))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))  # without BatchNorm
