@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
+from ctc_mm.datasets.augment_to_n import seeded
 from ctc_mm.explain.activations import evaluation_mode
 from ctc_mm.explain.features import (
     INPUT,
@@ -43,6 +42,7 @@ def classifier_features(
     layers: Sequence[str],
     *,
     pooling: str = "mean",
+    score_thr: float | None = None,
     max_samples: int | None = None,
     seed: int = 0,
     track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
@@ -58,6 +58,7 @@ def classifier_features(
         dataset: ``SingleCellDataset``, any other classification data set of MMPretrain, or a wrapper of one.
         layers: see :mod:`ctc_mm.explain.features`.
         pooling: of maps, ``mean`` or ``flatten``; pixels are always laid out.
+        score_thr: from this score on a sample is called class 0, the target; None: the highest score wins.
         max_samples: more samples than this are reduced by :func:`stratified_choice`.
         seed: of the choice and of transforms.
         track: wraps the loop over batches, for a progress bar.
@@ -75,7 +76,7 @@ def classifier_features(
     with (
         evaluation_mode(model),
         torch.no_grad(),
-        seeded_randomness(seed),
+        seeded(seed),
         recorded_layers(model, resolved, lambda maps: to_vectors(maps, pooling)) as record,
     ):
         for indices in track(batches):
@@ -86,7 +87,7 @@ def classifier_features(
             clear(record)
     classes = tuple(dataset.metainfo.get("classes") or ())
     categories = classes or tuple(f"class {label}" for label in range(max(labels, default=-1) + 1))
-    points = _points([infos[index] for index in kept], collected.samples, categories)
+    points = _points([infos[index] for index in kept], collected.samples, categories, score_thr)
     return FeatureTable(
         points=tuple(points),
         categories=categories,
@@ -100,21 +101,6 @@ def predict_batch(model: nn.Module, items: Sequence[Mapping[str, Any]]) -> list[
     """Predict a batch of a pipeline's items as a test does; their data samples with predictions."""
     data = model.data_preprocessor(pseudo_collate(list(items)), training=False)
     return list(model(**data, mode="predict"))
-
-
-@contextmanager
-def seeded_randomness(seed: int) -> Iterator[None]:
-    """Seed every source of random numbers that transforms use, and put each back afterwards."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        torch.set_rng_state(before[2])
 
 
 def is_bgr(model: nn.Module) -> bool:
@@ -173,14 +159,21 @@ def _label(info: Mapping[str, Any]) -> int:
     return int(label[0])
 
 
+def _called(scores: Tensor, score_thr: float | None) -> int:
+    """The class that a sample is called."""
+    if score_thr is None or len(scores) < 2:
+        return int(scores.argmax())
+    return 0 if float(scores[0]) >= score_thr else 1 + int(scores[1:].argmax())
+
+
 def _points(
-    infos: Sequence[Mapping[str, Any]], samples: Sequence[Any], categories: Sequence[str]
+    infos: Sequence[Mapping[str, Any]], samples: Sequence[Any], categories: Sequence[str], score_thr: float | None
 ) -> Iterator[MapPoint]:
     seen: dict[tuple[str, ...], int] = {}
     for info, sample in zip(infos, samples, strict=True):
         info = {**info, **sample.metainfo}
         scores = getattr(sample, "pred_score", None)
-        predicted = None if scores is None else int(scores.argmax())
+        predicted = None if scores is None else _called(scores, score_thr)
         label = _label(info)
         path = text_of(info, "img_path")
         name = text_of(info, "cell_id") or path

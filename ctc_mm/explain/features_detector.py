@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from ctc_mm.datasets.augment_to_n import seeded
 from ctc_mm.evaluation.functional.matching import match_image
 from ctc_mm.explain.activations import evaluation_mode
 from ctc_mm.explain.features import (
@@ -23,7 +24,7 @@ from ctc_mm.explain.features import (
     thumbnail,
     to_vectors,
 )
-from ctc_mm.explain.features_classifier import clear, is_bgr, predict_batch, seeded_randomness, stack
+from ctc_mm.explain.features_classifier import clear, is_bgr, predict_batch, stack
 from ctc_mm.explain.features_table import (
     THUMBNAIL_PX,
     FeatureTable,
@@ -82,7 +83,7 @@ def detector_features(
     with (
         evaluation_mode(model),
         torch.no_grad(),
-        seeded_randomness(seed),
+        seeded(seed),
         recorded_layers(model, resolved, lambda maps: maps.detach().clone()) as record,
     ):
         for index in track(range(len(dataset))):

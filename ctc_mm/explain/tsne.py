@@ -24,6 +24,10 @@ EARLY_ITERATIONS, EARLY_EXAGGERATION = 250, 12.0
 START_SPREAD = 1e-4
 
 
+class NothingToMapError(ValueError):
+    """Samples that have no map: too few of them, or all the same."""
+
+
 @dataclass(frozen=True)
 class TSNEOptions:
     """How a map is made.
@@ -135,13 +139,14 @@ def embed_tsne(features: np.ndarray, options: TSNEOptions | None = None) -> TSNE
         The map: the same features, options and seed give the same coordinates, with any number of threads.
 
     Raises:
-        ValueError: not (N, F), fewer than 4 samples, NaN or infinite values, or all samples equal.
+        NothingToMapError: fewer than 4 samples, or all of them equal.
+        ValueError: not (N, F), NaN or infinite values.
     """
     options = options or TSNEOptions()
     features = check_features(features)
     reason = reason_not_to_map(features)
     if reason:
-        raise ValueError(f"t-SNE: {reason}")
+        raise NothingToMapError(f"t-SNE: {reason}")
     projection = fit_projection(features, options.pca_components, options.seed)
     reduced = projection(features)
     perplexity, notes = fitting_perplexity(options.perplexity, len(reduced))

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from ctc_mm.explain.features_table import FeatureTable
-from ctc_mm.explain.tsne import TSNEMap, TSNEOptions, check_features, embed_tsne, place_samples, reason_not_to_map
+from ctc_mm.explain.tsne import (
+    NothingToMapError,
+    TSNEMap,
+    TSNEOptions,
+    check_features,
+    embed_tsne,
+    place_samples,
+    reason_not_to_map,
+)
 from ctc_mm.explain.tsne_quality import (
     agreement,
     neighbour_count,
@@ -66,7 +74,8 @@ def map_layers(
         each map.
 
     Raises:
-        ValueError: no layer has a map; the message says why for each. A layer with NaN.
+        NothingToMapError: no layer has a map; the message says why for each.
+        ValueError: a layer with NaN.
     """
     maps: list[LayerMap] = []
     notes: list[str] = list(table.notes)
@@ -83,7 +92,7 @@ def map_layers(
         maps.append(LayerMap(name, tsne, map_quality(tsne, table.labels, table.categories)))
         notes += [f"layer {name}: {note}" for note in tsne.notes]
     if not maps:
-        raise ValueError(f"t-SNE has nothing to draw: {'; '.join(reasons)}")
+        raise NothingToMapError(f"t-SNE has nothing to draw: {'; '.join(reasons)}")
     return tuple(maps), (*notes, *(f"no map of {reason}" for reason in reasons))
 
 

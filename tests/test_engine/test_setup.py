@@ -97,7 +97,7 @@ def test_every_part_is_registered():
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
-            "DroppedCellsHook",
+            "DroppedCellsHook", "TSNEHook",
         },
         METRICS: {"CTCBinaryMetric", "CTCDetMetric"},
     }  # fmt: skip

@@ -7,6 +7,7 @@ from ctc_mm.engine.hooks.freeze_backbone_hook import FreezeBackboneHook
 from ctc_mm.engine.hooks.grad_cam_hook import GradCAMHook
 from ctc_mm.engine.hooks.operating_point_hook import OperatingPointHook
 from ctc_mm.engine.hooks.progress_hook import ProgressHook
+from ctc_mm.engine.hooks.tsne_hook import TSNEHook
 
 __all__ = [
     "DelayedEarlyStoppingHook",
@@ -16,4 +17,5 @@ __all__ = [
     "GradCAMHook",
     "OperatingPointHook",
     "ProgressHook",
+    "TSNEHook",
 ]

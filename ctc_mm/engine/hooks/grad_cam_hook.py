@@ -109,7 +109,7 @@ class GradCAMHook(Hook):
     def _explain_fields(self, model: nn.Module, loop: ValLoop | TestLoop, out_dir: Path) -> str:
         dataset = loop.dataloader.dataset
         names = tuple(dataset.metainfo["classes"])
-        thresholds = class_thresholds(names, _operating_point(loop)) if self.score_thr is None else self.score_thr
+        thresholds = class_thresholds(names, operating_point_of(loop)) if self.score_thr is None else self.score_thr
         options = dict(self.box_options, score_thr=thresholds, label=self._label(names))
         indices = spread_indices(len(dataset), self.num_images)
         items = [dataset[index] for index in indices]
@@ -126,7 +126,7 @@ class GradCAMHook(Hook):
             raise ConfigError(f"GradCAMHook: `layers` takes one module of a classifier; received {self.layers!r}")
         dataset = loop.dataloader.dataset
         names = tuple(dataset.metainfo.get("classes") or ())
-        threshold = target_threshold(_operating_point(loop)) if self.score_thr is None else self.score_thr
+        threshold = target_threshold(operating_point_of(loop)) if self.score_thr is None else self.score_thr
         options = {
             "label": self._label(names),
             "layer": self.layers[0] if self.layers else None,
@@ -148,7 +148,7 @@ class GradCAMHook(Hook):
         return names.index(self.class_name)
 
 
-def _operating_point(loop: ValLoop | TestLoop) -> Mapping[str, Any] | None:
+def operating_point_of(loop: ValLoop | TestLoop) -> Mapping[str, Any] | None:
     """What the metric has applied in the evaluation just done, or chosen in it."""
     applied = [metric.frozen.to_dict() for metric in loop.evaluator.metrics if getattr(metric, "frozen", None)]
     return applied[0] if applied else published_operating_point()
