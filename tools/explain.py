@@ -22,13 +22,11 @@ def read_target(text: str) -> str | int:
 
 
 def read_threshold(text: str) -> float | str:
-    """Read a score, or the rule by which validation has chosen one."""
-    if text in ("youden", "sensitivity", "fpr"):
-        return text
+    """Read a score, or the name of the rule by which validation has chosen one."""
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, youden, sensitivity or fpr, not {text!r}") from None
+        return text
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,10 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="weights (.pth)")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders, or (classifiers) cells.csv")
     parser.add_argument("--out", required=True, help="folder for pictures, raw maps and explain.json")
-    threshold_help = (
-        "score of boxes to keep, or of the target class; classifiers: or youden (default), sensitivity, fpr"
-    )
-    parser.add_argument("--score-thr", type=read_threshold, help=f"{threshold_help} (default: the weights' own)")
+    threshold_help = "score of boxes to keep, or to call a cell the target from: a number, or (classifiers) a rule"
+    parser.add_argument("--score-thr", type=read_threshold, help=f"{threshold_help}; default: the weights' own")
     parser.add_argument("--class", dest="class_name", metavar="NAME", help="explain this class only")
     parser.add_argument("--layers", nargs="+", help="modules to explain (default: the last before the class scores)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")

@@ -24,8 +24,6 @@ from ctc_mm.imaging.io import read_image, write_png
 
 CELLS_FOLDER = "cells"
 SHEET_STEM = "contact_sheet"
-# A map of fewer places along a side hardly points at a part of a cell.
-COARSE_PX = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ class CellExplanation:
     predicted: int
     explained: int
     truth: int | None
-    map_hw: tuple[int, int]
     layer: str
     origin: Mapping[str, str]
 
@@ -80,15 +77,9 @@ class CellExplanations:
         return sum(cell.wrong for cell in self.cells)
 
     def summary(self) -> str:
-        """One line for the user, with a hint where the maps are too coarse to point at a place in the cell."""
+        """One line for the user."""
         judged = sum(cell.truth is not None for cell in self.cells)
-        text = f"{len(self.cells)} cells explained, {self.wrong} of {judged} with a known class wrong: {self.out_dir}"
-        height, width = self.cells[0].map_hw
-        if min(height, width) < 4:
-            text += (
-                f" (maps of {width}x{height} places at {self.cells[0].layer}; --layers with an earlier one is finer)"
-            )
-        return text
+        return f"{len(self.cells)} cells explained, {self.wrong} of {judged} with a known class wrong: {self.out_dir}"
 
 
 def save_cell(
@@ -115,7 +106,6 @@ def save_cell(
         predicted=result.predicted,
         explained=result.explained,
         truth=truth,
-        map_hw=result.raw.shape,
         layer=result.layer,
         origin=dict(origin or {}),
     )

@@ -17,12 +17,13 @@ from torch import nn
 import ctc_mm.datasets.transforms
 import ctc_mm.models  # noqa: F401  # both for what they register
 from ctc_mm.errors import ConfigError
+from ctc_mm.evaluation.functional.thresholds import FPR, SENSITIVITY, YOUDEN
 from ctc_mm.evaluation.operating_point import frozen_operating_point
 from ctc_mm.explain.detection_cam import DEFAULT_SCORE_THR
 from ctc_mm.models.loading import load_all_weights
 
 # Rules by which validation chooses a classifier's threshold; the first one is taken where none is named.
-THRESHOLD_RULES = ("youden", "sensitivity", "fpr")
+THRESHOLD_RULES = (YOUDEN, SENSITIVITY, FPR)
 
 
 @dataclass(frozen=True)
