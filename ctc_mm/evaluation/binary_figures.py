@@ -33,7 +33,8 @@ class NamedCurve:
         curve: counts at every score.
         auc, ap: NaN where undefined.
         marks: by name, the threshold and the counts there.
-        kind: ``model``: a thick line; ``fold``: a thin one without a legend entry; ``baseline``: grey and dashed.
+        kind: ``model``: a thick line; ``fold``: a thin one, all folds sharing a legend entry; ``baseline``: grey and
+            dashed.
         auc_interval: for the legend.
     """
 
@@ -65,7 +66,8 @@ def named_curve(
         auc_interval: for the legend, where there is one.
     """
     counts = {mark: (threshold, binary_counts(gt, score, threshold)) for mark, threshold in (marks or {}).items()}
-    return NamedCurve(name, roc_curve(gt, score), roc_auc(gt, score), binary_average_precision(gt, score), counts, kind)
+    auc, ap = roc_auc(gt, score), binary_average_precision(gt, score)
+    return NamedCurve(name, roc_curve(gt, score), auc, ap, counts, kind, auc_interval)
 
 
 def draw_roc(curves: Sequence[NamedCurve], title: str = "") -> bytes:
@@ -79,7 +81,8 @@ def draw_roc(curves: Sequence[NamedCurve], title: str = "") -> bytes:
             continue
         drawn = True
         line = [0.0, *curve.curve.fpr], [0.0, *curve.curve.sensitivity]
-        axes.plot(*line, **_style(curve, colour, f"{curve.name}: AUC {_auc_text(curve)}"))
+        label = _fold_label(axes, curves, "AUC") if curve.kind == "fold" else f"{curve.name}: AUC {_auc_text(curve)}"
+        axes.plot(*line, **_style(curve, colour, label))
         for index, (name, (threshold, counts)) in enumerate(curve.marks.items()):
             text = _mark_text(name, threshold)
             text += f": {_share(counts.tp, counts.n_target)} found, {_share(counts.fp, counts.n_rest)} false"
@@ -94,19 +97,20 @@ def draw_pr(curves: Sequence[NamedCurve], title: str = "") -> bytes:
     """Draw precision-recall curves as PNG; the dotted line is what calling every cell target would give."""
     figure = new_figure(6, 6.2)
     axes = figure.add_subplot()
+    share = next((_share_of_target(one.curve) for one in curves if one.kind == "model"), 0.0)
+    if share:
+        axes.axhline(share, color=GREY, linewidth=0.8, linestyle=":", label=f"every cell called: {share:.3f}")
     drawn = False
     for curve, colour in _coloured(curves):
         if math.isnan(curve.ap):
             continue
-        if not drawn:
-            share = curve.curve.n_target / (curve.curve.n_target + curve.curve.n_rest)
-            axes.axhline(share, color=GREY, linewidth=0.8, linestyle=":", label=f"every cell called: {share:.3f}")
         drawn = True
         sensitivity, precision = curve.curve.sensitivity, curve.curve.precision
+        label = _fold_label(axes, curves, "AP") if curve.kind == "fold" else f"{curve.name}: AP {curve.ap:.3f}"
         # Steps, as average precision counts them: a straight line between points would promise too much.
         axes.step(
             [0.0, *sensitivity], [precision[0], *precision], where="pre",
-            **_style(curve, colour, f"{curve.name}: AP {curve.ap:.3f}"),
+            **_style(curve, colour, label),
         )  # fmt: skip
         for index, (name, (threshold, counts)) in enumerate(curve.marks.items()):
             if counts.tp + counts.fp == 0:
@@ -207,7 +211,7 @@ def _coloured(curves: Sequence[NamedCurve]) -> list[tuple[NamedCurve, str]]:
 
 def _style(curve: NamedCurve, colour: str, label: str) -> dict[str, object]:
     if curve.kind == "fold":
-        return {"color": colour, "linewidth": 0.7, "alpha": 0.6}
+        return {"color": colour, "linewidth": 0.7, "alpha": 0.6, "label": label}
     if curve.kind == "baseline":
         return {"color": colour, "linewidth": 1.4, "linestyle": "--", "label": label}
     return {"color": colour, "linewidth": 2, "label": label}
@@ -221,6 +225,14 @@ def _mark(axes: Axes, x: float, y: float, index: int, colour: str, kind: str, te
     )  # fmt: skip
 
 
+def _fold_label(axes: Axes, curves: Sequence[NamedCurve], area: Literal["AUC", "AP"]) -> str:
+    """One entry for all folds, with the range of their areas; matplotlib leaves out those that begin with '_'."""
+    areas = [getattr(curve, area.lower()) for curve in curves if curve.kind == "fold"]
+    areas = [value for value in areas if not math.isnan(value)]
+    label = f"{len(areas)} folds: {area} {min(areas):.3f} to {max(areas):.3f}"
+    return f"_{label}" if label in axes.get_legend_handles_labels()[1] else label
+
+
 def _auc_text(curve: NamedCurve) -> str:
     if curve.auc_interval is None:
         return f"{curve.auc:.3f}"
@@ -229,6 +241,10 @@ def _auc_text(curve: NamedCurve) -> str:
 
 def _mark_text(name: str, threshold: float) -> str:
     return f"{name} (>= {threshold:.3g})"
+
+
+def _share_of_target(curve: ScoreCurve) -> float:
+    return curve.n_target / max(curve.n_target + curve.n_rest, 1)
 
 
 def _share(part: int, whole: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from ctc_mm.evaluation.functional.binary import BinaryCounts
 from ctc_mm.evaluation.functional.bootstrap import (
     BootstrapInterval,
     Statistic,
-    bootstrap_by_group,
+    bootstrap_figures,
     weighted_auc,
     weighted_f1,
 )
@@ -102,50 +101,39 @@ def bootstrap_json(found: BootstrapInterval, unit: str) -> dict[str, Any]:
     }
 
 
-class ResultBootstrap:
-    """Bootstrap intervals over the cells of one result, all with the same draws."""
+def bootstrap_result(result: BinaryResult, options: BinaryOptions) -> dict[str, dict[str, Any]]:
+    """Bootstrap intervals of all figures of a result, on the same resamples.
 
-    def __init__(self, result: BinaryResult, options: BinaryOptions) -> None:
-        self.result, self.options = result, options
-        self.units = resampled_units(result.predictions)
-
-    def of(self, statistic: Statistic, kept: np.ndarray | None = None) -> dict[str, Any]:
-        """Interval of a figure; ``kept`` (bool, N): the cells that ``statistic`` takes, where not all of them."""
-        names = self.units.names if kept is None else self.units.names[kept]
-        found = bootstrap_by_group(
-            statistic, names, self.options.n_resamples, self.options.seed, self.options.confidence
-        )
-        return bootstrap_json(found, self.units.unit)
-
-    def auc(self) -> dict[str, Any]:
-        """Of the classifier's area under the ROC curve."""
-        return self.of(weighted_auc(self.result.predictions.gt, self.result.predictions.score))
-
-    def f1(self, threshold: float) -> dict[str, Any]:
-        """Of F1 and macro F1 at a threshold."""
-        predictions = self.result.predictions
-        called = predictions.score >= threshold
-        return {
-            "F1": self.of(weighted_f1(predictions.gt, called)),
-            "F1_macro": self.of(weighted_f1(predictions.gt, called, macro=True)),
-        }
-
-    def size(self) -> dict[str, Any]:
-        """Of the size-only baseline, and of what the classifier adds to it, on the cells of known size."""
-        baseline, predictions = self.result.size, self.result.predictions
-        sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, baseline.unit)
-        kept = sizes.is_known
-        gt, diameter, score = predictions.gt[kept], sizes.diameter[kept], predictions.score[kept]
-        by_size, by_score = weighted_auc(gt, diameter), weighted_auc(gt, score)
-        content = {
-            "AUC": self.of(by_size, kept),
-            "classifier_AUC_on_these_cells": self.of(by_score, kept),
-            "AUC_gained_over_size": self.of(_difference(by_score, by_size), kept),
-        }
-        if baseline.threshold is not None:
-            content["F1"] = self.of(weighted_f1(gt, diameter >= baseline.threshold), kept)
-        return content
+    Returns:
+        By name: ``AUC``; ``F1@<point>`` and ``F1_macro@<point>``; where sizes are known ``size_AUC``, ``size_F1``,
+        ``AUC_where_size_is_known`` and ``AUC_gained_over_size``.
+    """
+    predictions, units = result.predictions, resampled_units(result.predictions)
+    statistics = {"AUC": weighted_auc(predictions.gt, predictions.score)}
+    for name, one in result.at.items():
+        if one.threshold is not None:
+            called = predictions.score >= one.threshold
+            statistics[f"F1@{name}"] = weighted_f1(predictions.gt, called)
+            statistics[f"F1_macro@{name}"] = weighted_f1(predictions.gt, called, macro=True)
+    if result.size.n:
+        statistics |= _size_statistics(result)
+    found = bootstrap_figures(statistics, units.names, options.n_resamples, options.seed, options.confidence)
+    return {name: bootstrap_json(one, units.unit) for name, one in found.items()}
 
 
-def _difference(one: Statistic, other: Statistic) -> Callable[[np.ndarray], float]:
-    return lambda times: one(times) - other(times)
+def _size_statistics(result: BinaryResult) -> dict[str, Statistic]:
+    """Size alone, and what the classifier adds to it, on the cells of known size."""
+    baseline, predictions = result.size, result.predictions
+    sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, baseline.unit)
+    kept = sizes.is_known
+    gt, diameter = predictions.gt[kept], sizes.diameter[kept]
+    by_size, by_score = weighted_auc(gt, diameter), weighted_auc(gt, predictions.score[kept])
+    statistics = {
+        "size_AUC": lambda times: by_size(times[kept]),
+        "AUC_where_size_is_known": lambda times: by_score(times[kept]),
+        "AUC_gained_over_size": lambda times: by_score(times[kept]) - by_size(times[kept]),
+    }
+    if baseline.threshold is not None:
+        by_f1 = weighted_f1(gt, diameter >= baseline.threshold)
+        statistics["size_F1"] = lambda times: by_f1(times[kept])
+    return statistics

@@ -18,9 +18,10 @@ from ctc_mm.evaluation.binary_figures import (
     draw_roc,
     named_curve,
 )
-from ctc_mm.evaluation.binary_intervals import ResultBootstrap, false_targets_per_ml, rates_json
+from ctc_mm.evaluation.binary_intervals import bootstrap_result, false_targets_per_ml, rates_json, resampled_units
 from ctc_mm.evaluation.binary_tables import confusion_csv, pr_csv, reliability_csv, roc_csv
 from ctc_mm.evaluation.classification_point import ClassificationPoint
+from ctc_mm.evaluation.functional.binary import BinaryCounts
 from ctc_mm.evaluation.functional.calibration import ReliabilityBins, reliability_bins
 from ctc_mm.evaluation.functional.size_baseline import cell_sizes
 from ctc_mm.evaluation.functional.thresholds import FPR, SENSITIVITY, YOUDEN
@@ -75,7 +76,7 @@ def rules(wishes: BinaryOptions | ClassificationPoint) -> dict[str, str]:
 def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]:
     """Assemble the content of ``metrics.json``: counts (plain ints) beside every rate, null where undefined."""
     options, predictions, point = context.options, result.predictions, result.point
-    bootstrap = ResultBootstrap(result, options)
+    intervals, units = bootstrap_result(result, options), resampled_units(predictions)
     wishes = options if point is None else point
     source = NO_POINT if point is None else CHOSEN_HERE if context.chosen_here else CHOSEN_BEFORE
     return {
@@ -87,34 +88,46 @@ def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]
         "groups": int(np.unique(predictions.group[predictions.group != ""]).size),
         "repeated_samples_dropped": context.n_repeats,
         "confidence": options.confidence,
-        "bootstrap": {"unit": bootstrap.units.unit, "note": bootstrap.units.note, "seed": options.seed},
-        "AUC": bootstrap.auc(),
+        "bootstrap": {"unit": units.unit, "note": units.note, "seed": options.seed},
+        "AUC": intervals["AUC"],
         "AP": json_number(result.ap),
         "operating_points": {
-            name: _point_json(one, rules(wishes)[name], name, source, bootstrap) for name, one in result.at.items()
+            name: {
+                "rule": rules(wishes)[name],
+                "source": "fixed" if name == FIXED else source,
+                "threshold": one.threshold,
+                **_point_json(one, name, predictions, options, intervals),
+            }
+            for name, one in result.at.items()
         },
         "calibration": _calibration_json(result, options),
-        "size_baseline": _size_json(result, bootstrap),
+        "size_baseline": _size_json(result, options, intervals),
         "operating_point": None if point is None else point.to_dict(),
         "operating_point_source": source,
         "values": {name: json_number(value) for name, value in flat_values(result).items()},
     }
 
 
-def _point_json(one: OperatingResult, rule: str, name: str, source: str, bootstrap: ResultBootstrap) -> dict[str, Any]:
-    head = {"rule": rule, "threshold": one.threshold, "source": "fixed" if name == FIXED else source}
+def _point_json(
+    one: OperatingResult, name: str, predictions: Predictions, options: BinaryOptions, intervals: Mapping[str, Any]
+) -> dict[str, Any]:
     if one.counts is None:
-        return {**head, "reason": one.reason}
-    counts, options = one.counts, bootstrap.options
+        return {"reason": one.reason}
+    counts = one.counts
     return {
-        **head,
-        "TP": counts.tp, "FP": counts.fp, "FN": counts.fn, "TN": counts.tn,
+        **counts_json(counts),
         **rates_json(counts, options.confidence),
-        **bootstrap.f1(one.threshold),
+        "F1": intervals[f"F1@{name}"],
+        "F1_macro": intervals[f"F1_macro@{name}"],
         "balanced_accuracy": json_number(counts.balanced_accuracy),
         "false_targets_per_ml": false_targets_per_ml(counts, options.wbc_per_ml, options.confidence),
-        "called_target_by_label": called_by_label(bootstrap.result.predictions, one.threshold),
-    }  # fmt: skip
+        "called_target_by_label": called_by_label(predictions, one.threshold),
+    }
+
+
+def counts_json(counts: BinaryCounts) -> dict[str, int]:
+    """Confusion matrix as plain numbers."""
+    return {"TP": counts.tp, "FP": counts.fp, "FN": counts.fn, "TN": counts.tn}
 
 
 def called_by_label(predictions: Predictions, threshold: float) -> dict[str, dict[str, int]]:
@@ -141,7 +154,7 @@ def _calibration_json(result: BinaryResult, options: BinaryOptions) -> dict[str,
     }
 
 
-def _size_json(result: BinaryResult, bootstrap: ResultBootstrap) -> dict[str, Any]:
+def _size_json(result: BinaryResult, options: BinaryOptions, intervals: Mapping[str, Any]) -> dict[str, Any]:
     size = result.size
     content: dict[str, Any] = {
         "rule": "larger = target; threshold of the best Youden index on validation",
@@ -151,13 +164,14 @@ def _size_json(result: BinaryResult, bootstrap: ResultBootstrap) -> dict[str, An
         "threshold": size.threshold,
         "reason": size.reason,
     }
-    if not size.n:
-        return content
     if size.counts is not None:
-        counts = size.counts
-        content |= {"TP": counts.tp, "FP": counts.fp, "FN": counts.fn, "TN": counts.tn}
-        content |= rates_json(counts, bootstrap.options.confidence)
-    return content | bootstrap.size()
+        content |= {**counts_json(size.counts), **rates_json(size.counts, options.confidence)}
+        content["F1"] = intervals["size_F1"]
+    if size.n:
+        content["AUC"] = intervals["size_AUC"]
+        content["classifier_AUC_on_these_cells"] = intervals["AUC_where_size_is_known"]
+        content["AUC_gained_over_size"] = intervals["AUC_gained_over_size"]
+    return content
 
 
 def point_names(wishes: BinaryOptions | ClassificationPoint) -> dict[str, str]:

@@ -104,15 +104,23 @@ def unreadable(groups: Sequence[MisjudgedGroup]) -> list[str]:
     return [cell.problem for group in groups for cell in group.cells if cell.problem]
 
 
+def note_on(predictions: Predictions) -> str:
+    """What to know before looking at the pictures."""
+    channels = np.unique(predictions.channel).tolist()
+    if len(channels) == 1 and "+" in channels[0]:
+        return f"{NOTE} From left to right: {', '.join(channels[0].split('+'))}."
+    return NOTE
+
+
 def draw_misjudged(predictions: Predictions, groups: Sequence[MisjudgedGroup], title: str) -> bytes:
     """Draw the gallery as PNG: thumbnail, score and name of each cell."""
     tile_px = max((cell.thumbnail.shape[1] for group in groups for cell in group.cells), default=TILE_PX)
     columns = max(1, _COLUMNS_PX // (tile_px + _GAP_PX))
     row_px = TILE_PX + 40
-    heights = [34 + max(1, math.ceil(len(group.cells) / columns)) * row_px for group in groups]
+    heights = [34 + (math.ceil(len(group.cells) / columns) * row_px or 30) for group in groups]
     width = max(columns * (tile_px + _GAP_PX) + _GAP_PX, 640)
     canvas = np.full((58 + sum(heights), width, 3), _PAPER, np.uint8)
-    texts = [Text(title, (_GAP_PX, 10), 17, _INK), Text(NOTE, (_GAP_PX, 34), 12, _PALE)]
+    texts = [Text(title, (_GAP_PX, 10), 17, _INK), Text(note_on(predictions), (_GAP_PX, 34), 12, _PALE)]
     top = 58
     for group, height in zip(groups, heights, strict=True):
         texts.append(Text(group.heading, (_GAP_PX, top + 8), 15, _INK))
@@ -162,7 +170,9 @@ def misjudged_html(predictions: Predictions, groups: Sequence[MisjudgedGroup], t
     sections = [
         {"heading": group.heading, "cells": [_html_cell(predictions, cell) for cell in group.cells]} for group in groups
     ]
-    return environment.get_template("misjudged.html.j2").render(title=title, note=NOTE, sections=sections)
+    return environment.get_template("misjudged.html.j2").render(
+        title=title, note=note_on(predictions), sections=sections
+    )
 
 
 def _html_cell(predictions: Predictions, cell: MisjudgedCell) -> dict[str, object]:
