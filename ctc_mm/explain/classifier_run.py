@@ -49,7 +49,8 @@ def explain_cells(
             all splits.
         out_dir: gets ``cells/``, ``contact_sheet.png`` (more of them for many cells) and ``explain.json``.
         score_thr: from this score on a cell is called the target, class 0; a number, or a rule by which validation has
-            chosen one (``youden``, the default, ``wanted_sensitivity``, ``wanted_fpr``). Where there is none the highest score wins.
+            chosen one (``youden``, the default, ``wanted_sensitivity``, ``wanted_fpr``). Where there is none the
+            highest score wins.
         class_name: explain this class; by default the one that each cell is called.
         layers: the one module to explain; by default the last features before pooling.
         against_others: explain the class's log-odds in place of its logit.
