@@ -50,6 +50,7 @@ env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv
 randomness = dict(seed=0)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+log_processor = dict(type='LogProcessor', by_epoch=True, mean_pattern=r'^(?!ctc/).*(loss|time|data_time|grad_norm).*')
 log_level = 'INFO'
 """
 

@@ -85,6 +85,11 @@ class EpochSeedHook(Hook):
         for step in self._steps:
             step.epoch.value = runner.epoch
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed once more: a new iterator of the loader has drawn a number, that of persistent workers has not."""
+        if batch_idx == 0:
+            seed_everything(runner.seed, runner.epoch, get_rank(), 0, 1)
+
 
 def seed_everything(*numbers: int) -> None:
     """Seed Python's, NumPy's and torch's generators from several numbers; other numbers give other streams."""
