@@ -85,13 +85,13 @@ class BinaryCounts:
 
     @property
     def f1(self) -> float:
-        """F1 of the target: 2 tp / (2 tp + fp + fn); 0 where all CTC are missed, NaN without any CTC or call."""
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        """F1 of the target: 2 tp / (2 tp + fp + fn); 0 where all CTC are missed, NaN where there are none."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn) if self.n_target else math.nan
 
     @property
     def f1_rest(self) -> float:
         """F1 of the rest, taken as the class to be found."""
-        return _ratio(2 * self.tn, 2 * self.tn + self.fp + self.fn)
+        return _ratio(2 * self.tn, 2 * self.tn + self.fp + self.fn) if self.n_rest else math.nan
 
     @property
     def f1_macro(self) -> float:

@@ -42,11 +42,6 @@ class ScoreCurve:
         """Float64 (P,)."""
         return self.tp / (self.tp + self.fp)
 
-    @property
-    def f1(self) -> np.ndarray:
-        """Float64 (P,), of the target; 0 without target cells."""
-        return 2 * self.tp / (self.tp + self.fp + self.n_target)
-
     def counts(self, point: int) -> BinaryCounts:
         """Confusion matrix at a point of the curve."""
         tp, fp = int(self.tp[point]), int(self.fp[point])

@@ -41,7 +41,7 @@ class CTCBinaryMetric(BaseMetric):
         out_dir: where the files go; None writes nothing.
         operating_point: ``'auto'`` chooses thresholds, temperature and size threshold on these cells and publishes them
             (validation); a dict (``ctc_mm.evaluation.operating_point``) applies those chosen before, unchanged (test);
-            None does neither: rates at 0.5 only. ``'auto'`` never chooses on cells whose ``split`` is ``test``.
+            None does neither: rates at 0.5 only. ``'auto'`` does not choose where all cells have the split ``test``.
         wanted_sensitivity, wanted_fpr: what the rules of these names ask for.
         wbc_per_ml: leukocytes per mL of blood that reach the classifier: about 5e6 in whole blood, what is left of them
             after enrichment. Expected false CTC per mL = false-positive rate x this.
@@ -131,8 +131,9 @@ class CTCBinaryMetric(BaseMetric):
                     f"set's is {target!r}; choose it again on a validation set of this target"
                 )
             return self.frozen
-        if any(record.split == "test" for record in records):
-            logger.warning("cells of split 'test': no operating point is chosen on them, rates are given at 0.5 only")
+        # All of them: a cross-validation over the whole table may validate on cells that the table calls test.
+        if all(record.split == "test" for record in records):
+            logger.warning("all cells are of split 'test': no operating point is chosen on them, rates are at 0.5 only")
             publish_operating_point(None)
             return None
         point = choose_point(predictions, target, self.options)
