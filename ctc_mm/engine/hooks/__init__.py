@@ -3,6 +3,7 @@
 from ctc_mm.engine.hooks.dropped_cells_hook import DroppedCellsHook
 from ctc_mm.engine.hooks.early_stopping_hook import DelayedEarlyStoppingHook
 from ctc_mm.engine.hooks.epoch_seed_hook import EpochSeedHook
+from ctc_mm.engine.hooks.finished_epoch_hook import FinishedEpochHook
 from ctc_mm.engine.hooks.freeze_backbone_hook import FreezeBackboneHook
 from ctc_mm.engine.hooks.grad_cam_hook import GradCAMHook
 from ctc_mm.engine.hooks.operating_point_hook import OperatingPointHook
@@ -13,6 +14,7 @@ __all__ = [
     "DelayedEarlyStoppingHook",
     "DroppedCellsHook",
     "EpochSeedHook",
+    "FinishedEpochHook",
     "FreezeBackboneHook",
     "GradCAMHook",
     "OperatingPointHook",
