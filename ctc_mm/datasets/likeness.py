@@ -1,0 +1,229 @@
+"""Whether two images show the same cell: turned, mirrored, re-encoded, rescaled, brighter, but the same picture.
+
+Two steps. The *coarse* likeness compares the low frequencies (a cosine transform, high frequencies weighted up), in all
+eight positions that turns by 90 degrees and mirroring give. Cells of one kind look alike there: red blood cells, or
+nuclei in DAPI. So pairs that pass it are compared in their *fine* grain, what is left after smoothing, at the same
+local contrast everywhere: a copy shares the noise of its picture, another cell does not, however alike the two are.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ctc_mm.formats.cell_set import read_cell_image
+
+# Coarse: side that images are brought to, and how many frequencies along each axis are compared.
+THUMB_PX, FREQUENCIES = 32, 16
+# Measured (docs/guides/cells.md): copies have 0.92 and more, different cells mostly under 0.9.
+LEAST_COARSE = 0.9
+# Fine: most pixels along a side; smoothing that leaves the grain; width of "locally"; correlation of a copy.
+FINE_PX, GRAIN_PX, LOCAL_PX, LEAST_FINE = 64, 1.0, 3.0, 0.25
+# In small images chance agrees more, the more so where a few bright spots are all there is: at least this over the side.
+LEAST_FINE_PX = 11.0
+# Smaller images have too few pixels to be told apart but for equality.
+LEAST_SIDE_PX = 12
+_POSITIONS = 8
+_BLOCK = 1024
+_CANDIDATES = 4096
+
+MayMatch = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_ROW, _COLUMN = np.mgrid[:FREQUENCIES, :FREQUENCIES]
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What is kept of an image.
+
+    Attributes:
+        digest: of its pixel values, wherever they lie, so the same in all eight positions; None for an image of one
+            grey value.
+        coarse: float32 (frequencies, frequencies) of length 1; None where only the digest tells.
+    """
+
+    digest: bytes | None
+    coarse: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two images that show the same.
+
+    Attributes:
+        first: place of one of them.
+        second: place of the other, which comes later.
+        likeness: correlation of their fine grain; 1 for equal pixels.
+        is_exact: whether their pixels are equal, in one of the eight positions.
+    """
+
+    first: int
+    second: int
+    likeness: float
+    is_exact: bool
+
+
+def fingerprint(image: np.ndarray) -> Fingerprint:
+    """Take the fingerprint of an image.
+
+    Args:
+        image: (H, W) or (H, W, C), any integer or float type, finite; channels are averaged for the coarse part.
+    """
+    if image.size == 0 or image.min() == image.max():
+        return Fingerprint(None, None)
+    digest = _digest(image)
+    grey = _grey(image)
+    if min(grey.shape) < LEAST_SIDE_PX:
+        return Fingerprint(digest, None)
+    is_larger = min(grey.shape) >= THUMB_PX
+    thumb = cv2.resize(grey, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR)
+    waves = cv2.dct(thumb - thumb.mean())[:FREQUENCIES, :FREQUENCIES] * np.hypot(_ROW, _COLUMN)
+    length = float(np.linalg.norm(waves))
+    return Fingerprint(digest, (waves / length).astype(np.float32) if length > 0 else None)
+
+
+def find_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match: MayMatch) -> list[Match]:
+    """Find all pairs of images that show the same.
+
+    Args:
+        prints: fingerprints, (N,).
+        paths: their files, (N,); those that look alike are read again.
+        may_match: told two arrays of places, which of these pairs to look at, bool of the same length.
+
+    Returns:
+        The pairs by their places; 14,000 images take about half a minute on one core, most of it reading them.
+    """
+    exact = _exact_matches(prints, paths, may_match)
+    known = {(one.first, one.second) for one in exact}
+    read = functools.lru_cache(maxsize=512)(lambda place: _fine_source(paths[place]))
+    found = []
+    for first, second, position in _coarse_matches(prints, may_match):
+        if (first, second) not in known:
+            likeness, least = fine_likeness(read(first), read(second), position)
+            if likeness >= least:
+                found.append(Match(first, second, round(likeness, 3), False))
+    return sorted([*exact, *found], key=lambda one: (one.first, one.second))
+
+
+def fine_likeness(first: np.ndarray, second: np.ndarray, position: int) -> tuple[float, float]:
+    """Correlate the grain of two grey images, the second one turned.
+
+    Args:
+        first: float32 (H, W).
+        second: float32 (H', W').
+        position: 0 to 7, as in the coarse comparison.
+
+    Returns:
+        Correlation, and the least one that is no chance in so few pixels.
+    """
+    second = _positions(second)[position]
+    height = min(first.shape[0], second.shape[0], FINE_PX)
+    width = min(first.shape[1], second.shape[1], FINE_PX)
+    grains = [_grain(_resize(image, (height, width))) for image in (first, second)]
+    product = float(np.linalg.norm(grains[0]) * np.linalg.norm(grains[1]))
+    correlation = float((grains[0] * grains[1]).sum()) / product if product > 0 else 0.0
+    return correlation, max(LEAST_FINE, LEAST_FINE_PX / float(np.sqrt(height * width)))
+
+
+def _exact_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match: MayMatch) -> list[Match]:
+    by_digest: dict[bytes, list[int]] = {}
+    for place, one in enumerate(prints):
+        if one.digest is not None:
+            by_digest.setdefault(one.digest, []).append(place)
+    matches = []
+    for places in by_digest.values():
+        for at, first in enumerate(places[:-1]):
+            later = np.array(places[at + 1 :])
+            wanted = later[may_match(np.full(len(later), first), later)]
+            image = read_cell_image(paths[first]) if len(wanted) else None
+            # The same values may lie in other places.
+            equal = [int(place) for place in wanted if _is_turned(image, read_cell_image(paths[place]))]
+            matches += [Match(first, second, 1.0, True) for second in equal]
+    return matches
+
+
+def _is_turned(image: np.ndarray, other: np.ndarray) -> bool:
+    return any(np.array_equal(image, turned) for turned in _positions(other))
+
+
+def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[tuple[int, int, int]]:
+    """Places of pairs whose low frequencies agree in some position, and that position."""
+    places = np.array([place for place, one in enumerate(prints) if one.coarse is not None], np.int64)
+    if len(places) < 2:
+        return []
+    waves = np.stack([prints[place].coarse for place in places])
+    # Turns and mirrors change signs and exchange axes only: what neither changes is no farther apart than the images
+    # themselves in their best position, so nothing is missed by looking at it first.
+    sizes = np.abs(waves)
+    fixed = np.where(_ROW <= _COLUMN, np.maximum(sizes, sizes.swapaxes(1, 2)), np.minimum(sizes, sizes.swapaxes(1, 2)))
+    fixed = fixed.reshape(len(places), -1)
+    found = []
+    for start in range(0, len(places), _BLOCK):
+        likeness = fixed[start : start + _BLOCK] @ fixed[start:].T
+        first, second = np.nonzero(likeness >= LEAST_COARSE - 1e-5)
+        first, second = first + start, second + start
+        wanted = first < second
+        first, second = first[wanted], second[wanted]
+        wanted = may_match(places[first], places[second])
+        found += _verify(waves, places, first[wanted], second[wanted])
+    return found
+
+
+def _verify(waves: np.ndarray, places: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int, int]]:
+    found = []
+    for start in range(0, len(first), _CANDIDATES):
+        one, other = first[start : start + _CANDIDATES], second[start : start + _CANDIDATES]
+        likeness = np.stack([np.einsum("nij,nij->n", waves[one], turned) for turned in _turned_waves(waves[other])])
+        position = likeness.argmax(axis=0)
+        alike = likeness.max(axis=0) >= LEAST_COARSE
+        found += zip(places[one[alike]].tolist(), places[other[alike]].tolist(), position[alike].tolist(), strict=True)
+    return found
+
+
+def _turned_waves(waves: np.ndarray) -> list[np.ndarray]:
+    """Low frequencies of images (N, F, F) in eight positions, in the order of :func:`_positions`."""
+    rows, columns = ((-1.0) ** axis for axis in (_ROW.astype(np.float32), _COLUMN.astype(np.float32)))
+    signs = [np.float32(1), columns, rows, rows * columns]
+    return [base * sign for base in (waves, waves.swapaxes(1, 2)) for sign in signs]
+
+
+def _positions(image: np.ndarray) -> list[np.ndarray]:
+    """An image in its eight positions: as it is, mirrored, flipped, both; then the same of its transpose."""
+    bases = (image, np.swapaxes(image, 0, 1))
+    return [base[::down, ::across] for base in bases for down in (1, -1) for across in (1, -1)]
+
+
+def _digest(image: np.ndarray) -> bytes:
+    head = f"{image.dtype.name}{sorted(image.shape[:2])}{image.shape[2:]}".encode()
+    return hashlib.blake2b(head + np.sort(image, axis=None).tobytes(), digest_size=16).digest()
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """float32 (H, W), contrast 1: the mean of the channels, each scaled by what the brightest of them reaches."""
+    grey = image.astype(np.float32)
+    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+    spread = float(grey.std())
+    return (grey - grey.mean()) / spread if spread > 0 else grey * 0
+
+
+def _fine_source(path: Path) -> np.ndarray:
+    return _grey(read_cell_image(path))
+
+
+def _resize(image: np.ndarray, shape_hw: tuple[int, int]) -> np.ndarray:
+    image = np.ascontiguousarray(image)
+    return image if image.shape == shape_hw else cv2.resize(image, shape_hw[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _grain(image: np.ndarray) -> np.ndarray:
+    """What smoothing takes away, brought to one local contrast: a bright spot counts no more than its place."""
+    fine = image - cv2.GaussianBlur(image, (0, 0), GRAIN_PX)
+    local = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), LOCAL_PX))
+    fine /= local + np.float32(0.1) * fine.std() + np.float32(1e-9)
+    return fine - fine.mean()
