@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ class MLflowBackend(MLflowVisBackend):
         self._tracking_uri = uri
         super()._init_env()
 
+    def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
+        """Record one number under a name that MLflow takes."""
+        super().add_scalar(mlflow_name(name), value, step, **kwargs)
+
+    def add_scalars(
+        self, scalar_dict: Mapping[str, Any], step: int = 0, file_path: str | None = None, **kwargs: Any
+    ) -> None:
+        """Record several numbers; MLflow refuses all of them for one name that it does not take."""
+        renamed = {mlflow_name(name): value for name, value in scalar_dict.items()}
+        super().add_scalars(renamed, step, file_path, **kwargs)
+
+
+def mlflow_name(name: str) -> str:
+    """The name of a value as MLflow takes it: ``ctc/F1@youden`` becomes ``ctc/F1_at_youden``."""
+    return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"), flags=re.ASCII)
+
 
 def add_trackers(config: Config, names: Sequence[str]) -> None:
     """Let ``config`` report to the named trackers, beside those it has.
@@ -73,7 +90,9 @@ def add_trackers(config: Config, names: Sequence[str]) -> None:
     Raises:
         ConfigError: another name.
     """
-    visualizer = config.setdefault("visualizer", dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]))
+    if names and config.get("visualizer") is None:
+        config.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+    visualizer = config.get("visualizer")
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}")
