@@ -2,8 +2,8 @@
 
 docs/results/classification.md tells what came out.
 
-example:
-  python benchmarks/classification.py draw bccd imfish deparray label-free --data ../shared/data --out work
+example: python benchmarks/classification.py draw bccd imfish --data ../shared/data --out work/sets
+         python benchmarks/classification.py run bccd imfish_cnn --sets work/sets --out work/runs
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import classification_phantoms as phantoms
+import classification_plan as plan
 import cv2
 from classification_sets import draw_bccd, once
 
 from ctc_mm.cli import run_cli
-
-DEPARRAY_SEEDS = tuple(range(8))
 
 
 def draw(name: str, data: Path, out: Path) -> None:
@@ -33,7 +32,7 @@ def draw(name: str, data: Path, out: Path) -> None:
     elif name == "label-free":
         jobs["label_free"] = ({"seed": 0}, lambda: phantoms.draw_label_free(out / "label_free", seed=0))
     else:
-        for seed in DEPARRAY_SEEDS:
+        for seed in plan.DEPARRAY_SEEDS:
             folder = f"deparray_{seed}"
             parameters = {"seed": seed, "texture": [phantoms.DEPARRAY_BODY, phantoms.DEPARRAY_CHROMATIN]}
             jobs[folder] = (parameters, lambda folder=folder, seed=seed: phantoms.draw_deparray(out / folder, seed))
@@ -50,12 +49,21 @@ def build_parser() -> argparse.ArgumentParser:
     drawing.add_argument("sets", nargs="+", choices=("bccd", "imfish", "deparray", "label-free"))
     drawing.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds bccd/")
     drawing.add_argument("--out", type=Path, required=True, help="folder of the sets")
+    running = commands.add_parser("run", help="train and test on drawn sets; goes on where it was interrupted")
+    running.add_argument("names", nargs="*", default=[""], metavar="NAME", help="runs whose name begins so (all)")
+    running.add_argument("--sets", type=Path, required=True, help="folder of the sets")
+    running.add_argument("--out", type=Path, required=True, help="folder of the runs")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cv2.setNumThreads(1)
+    if args.command == "run":
+        for run in plan.chosen(args.names):
+            seconds = plan.execute(run, args.sets.resolve(), args.out.resolve())
+            print(f"{run.name}: {seconds:.0f} processor seconds", flush=True)
+        return
     for name in dict.fromkeys(args.sets):
         draw(name, args.data, args.out)
 

@@ -9,7 +9,7 @@ import pytest
 
 from ctc_mm.formats.cell_set import CellRow, CellSetWriter, read_cells_csv
 
-MODULES = ("classification", "classification_sets", "classification_phantoms", "common")
+MODULES = ("classification", *(f"classification_{part}" for part in ("sets", "phantoms", "plan", "tables")), "common")
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +157,68 @@ def test_the_label_free_set_has_the_numbers_asked_for(tmp_path, monkeypatch):
     # Cultured cells are larger than WBC, patients' CTCs are not (figure 3e).
     assert abs(told["patients"]["size_auc"] - 0.5) < 0.1 < told["cultured"]["size_auc"] - 0.8
     assert describe(tmp_path / "patients" / "cells") == told["patients"]
+
+
+def test_no_pairs_are_an_error():
+    import classification_tables
+
+    with pytest.raises(ValueError, match="Received: 0 and 0"):
+        classification_tables.paired_difference([], [])
+    with pytest.raises(ValueError, match="Received: 2 and 1"):
+        classification_tables.paired_difference([1.0, 2.0], [1.0])
+
+
+def test_the_interval_of_paired_differences_is_students():
+    import classification_tables
+
+    told = classification_tables.paired_difference([0.9, 0.8, 0.9, 0.7], [0.8, 0.8, 0.7, 0.8])
+    # Differences 0.1, 0, 0.2, -0.1: mean 0.05, SD 0.1291, t of 3 degrees of freedom 3.1824.
+    assert told.mean == pytest.approx(0.05)
+    assert (told.low, told.high) == pytest.approx((0.05 - 0.20543, 0.05 + 0.20543), abs=1e-4)
+    assert str(told) == "+0.050 (-0.155 to +0.255; 4 pairs)"
+    assert np.isnan(classification_tables.paired_difference([0.9], [0.8]).low)
+
+
+def test_runs_that_were_not_made_are_said_to_be_missing(tmp_path):
+    import classification_tables
+
+    assert classification_tables.bccd_table(tmp_path, tmp_path).count("| not run |") == 30 // 2
+    assert "-" in classification_tables.deparray_table(tmp_path)
+    assert classification_tables.imfish_table(tmp_path).count("not run") == 6
+
+
+def test_every_run_has_a_config_and_a_name_of_its_own(repo, tmp_path):
+    import classification_plan as plan
+
+    runs = plan.all_runs()
+    for run in runs.values():
+        words = run.command(tmp_path / "sets", tmp_path / "runs")
+        assert (repo / words[1]).is_file()
+        assert f"data_root={tmp_path / 'sets' / run.data}" in words
+    assert [run.name for run in plan.chosen(["imfish_vgg16", "bccd"])][0] == "imfish_vgg16"
+    assert {run.name for run in plan.chosen(["bccd"])} == {"bccd_boxes", "bccd_grey", "bccd_fixed"}
+    with pytest.raises(ValueError, match="no run begins with 'bcd'"):
+        plan.chosen(["bcd"])
+
+
+def test_a_drawn_set_is_trained_tested_and_told(tmp_path, monkeypatch):
+    import classification_phantoms as phantoms
+    import classification_plan as plan
+    import classification_tables
+
+    config = replace(phantoms.deparray_config(), crop_px=56, ctc_count=(2, 3), wbc_count=(2, 3))
+    monkeypatch.setattr(phantoms, "deparray_config", lambda: config)
+    phantoms.draw_deparray(tmp_path / "deparray_0", seed=0)
+    run = replace(
+        plan.all_runs()["deparray_dapi_0"],
+        values={"train_dataloader.dataset.channels": ("brightfield", "dapi"), **plan.epochs(1)},
+    )
+    seconds = plan.execute(run, tmp_path, tmp_path / "runs")
+    assert seconds > 0
+    assert plan.execute(run, tmp_path, tmp_path / "runs") == seconds
+    values = classification_tables.deparray_values(tmp_path / "runs", "dapi", "AUC")
+    tested = classification_tables.predictions_of(tmp_path / "runs", "deparray_dapi_0")
+    assert set(tested.channel) == {"brightfield"}
+    assert len({name.split("/")[0] for name in tested.cell_id}) == 10  # samples of five patients
+    assert list(values) == [0]
+    assert 0 <= values[0] <= 1
