@@ -17,8 +17,9 @@ from ctc_mm.explain.features_table import FeatureTable, MapPoint
 from ctc_mm.explain.map_view import Panel, colours_of, drawing_order
 
 # All thumbnails share one sheet of about this many pixels: 14,000 cells stay under 5 MB.
-SHEET_PX = 8_000_000
-SMALLEST_THUMBNAIL_PX = 16
+SHEET_PX = 8_400_000
+# Sides are multiples of JPEG's blocks, so that no thumbnail shines into its neighbour.
+BLOCK_PX, SMALLEST_THUMBNAIL_PX = 8, 16
 JPEG_QUALITY = 82
 
 
@@ -60,7 +61,8 @@ def thumbnail_sheet(thumbnails: np.ndarray) -> tuple[int, int, str]:
     count = len(thumbnails)
     if not count:
         return 0, 1, ""
-    side = max(SMALLEST_THUMBNAIL_PX, min(thumbnails.shape[1], int(math.sqrt(SHEET_PX / count))))
+    fitting = int(math.sqrt(SHEET_PX / count)) // BLOCK_PX * BLOCK_PX
+    side = max(SMALLEST_THUMBNAIL_PX, min(thumbnails.shape[1], fitting))
     columns = math.ceil(math.sqrt(count))
     sheet = np.zeros((math.ceil(count / columns) * side, columns * side, 3), np.uint8)
     for number, image in enumerate(thumbnails):
@@ -68,7 +70,7 @@ def thumbnail_sheet(thumbnails: np.ndarray) -> tuple[int, int, str]:
         shrunk = image if side == image.shape[0] else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         sheet[top : top + side, left : left + side] = shrunk
     encoded = io.BytesIO()
-    Image.fromarray(sheet).save(encoded, format="JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(sheet).save(encoded, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     return side, columns, "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 

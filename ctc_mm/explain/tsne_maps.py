@@ -27,6 +27,8 @@ from ctc_mm.explain.tsne_quality import (
     trustworthiness,
 )
 
+AGREEMENT_NEIGHBOURS = 15
+
 
 @dataclass(frozen=True)
 class LayerMap:
@@ -50,8 +52,8 @@ class PlacedLayer:
     Attributes:
         name: of the layer.
         coordinates: float64 (M, 2).
-        quality: ``agreement`` by class and ``all``: the mean share of the nearest samples of the map that have the new
-            sample's class.
+        quality: ``agreement`` by class and ``all``: the mean share of the nearest samples of the map, ``neighbours`` of
+            them, that have the new sample's class.
     """
 
     name: str
@@ -135,19 +137,25 @@ def place_layers(
     """
     if not len(table):
         raise ValueError("t-SNE: no new sample to place; the data set (or the detector's boxes) is empty")
+    # A rare class cannot have more neighbours than samples.
+    neighbours = min(AGREEMENT_NEIGHBOURS, int(np.unique(map_labels, return_counts=True)[1].min()))
     placed = []
     for name, tsne in maps.items():
         try:
             coordinates = place_samples(tsne, table.features[name])
         except ValueError as error:
             raise ValueError(f"layer {name}: {error}") from error
-        shares = agreement(tsne.coordinates, map_labels, coordinates, table.labels)
+        shares = agreement(tsne.coordinates, map_labels, coordinates, table.labels, neighbours)
         by_class = {
             category: float(shares[table.labels == number].mean())
             for number, category in enumerate(table.categories)
             if (table.labels == number).any()
         }
-        quality = {"samples": len(table), "agreement": {**by_class, "all": float(shares.mean())}}
+        quality = {
+            "samples": len(table),
+            "neighbours": neighbours,
+            "agreement": {**by_class, "all": float(shares.mean())},
+        }
         placed.append(PlacedLayer(name, coordinates, quality))
     return tuple(placed), table.notes
 

@@ -116,7 +116,7 @@ def silhouette_by_class(points: np.ndarray, labels: Sequence[int], names: Sequen
 
 
 def agreement(
-    coordinates: np.ndarray, labels: Sequence[int], new: np.ndarray, new_labels: Sequence[int], k: int = 15
+    coordinates: np.ndarray, labels: Sequence[int], new: np.ndarray, new_labels: Sequence[int], k: int
 ) -> np.ndarray:
     """Share of the k nearest samples of a map that have a new sample's class.
 
