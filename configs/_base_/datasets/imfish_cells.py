@@ -16,8 +16,8 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
 
-# Signals are told by their number: how bright a slide was exposed says nothing.
-load_cell = dict(normalize='stretch')
+# Signals are told by their number: how bright a slide was exposed says nothing. Noise is not blown up to signals.
+load_cell = dict(normalize='background')
 # Neither defocus nor noise: signals are three pixels wide.
 augment_cell = [
     dict(type='ctc_mm.CellGeometry'),

@@ -1,0 +1,7 @@
+"""EfficientNet-B4 on DEPArray cells, trained on bright field alone: what efficientnet_b4_dapi.py is compared with."""
+
+_base_ = ['../../_base_/deparray_cells_224.py', '../../_base_/models/cell_efficientnet_b4.py']
+
+weights = dict(type='ctc_mm.PretrainedClassifier', checkpoint='torchvision://efficientnet_b4')
+model = dict(backbone=dict(init_cfg=weights), head=dict(num_classes=_base_.num_classes))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

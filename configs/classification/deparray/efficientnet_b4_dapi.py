@@ -1,0 +1,5 @@
+"""EfficientNet-B4 on DEPArray cells: DAPI images as further samples in training, tested on bright field (reading 20)."""
+
+_base_ = './efficientnet_b4_brightfield.py'
+
+train_dataloader = dict(dataset=dict(channels=('brightfield', 'dapi')))
