@@ -89,7 +89,7 @@ def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]
         "repeated_samples_dropped": context.n_repeats,
         "confidence": options.confidence,
         "bootstrap": {"unit": units.unit, "note": units.note, "seed": options.seed},
-        "AUC": intervals["AUC"],
+        "AUC": {**intervals["AUC"], "value": json_number(result.auc)},
         "AP": json_number(result.ap),
         "operating_points": {
             name: {
@@ -168,7 +168,7 @@ def _size_json(result: BinaryResult, options: BinaryOptions, intervals: Mapping[
         content |= {**counts_json(size.counts), **rates_json(size.counts, options.confidence)}
         content["F1"] = intervals["size_F1"]
     if size.n:
-        content["AUC"] = intervals["size_AUC"]
+        content["AUC"] = {**intervals["size_AUC"], "value": json_number(size.auc)}
         content["classifier_AUC_on_these_cells"] = intervals["AUC_where_size_is_known"]
         content["AUC_gained_over_size"] = intervals["AUC_gained_over_size"]
     return content

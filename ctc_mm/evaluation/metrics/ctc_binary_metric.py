@@ -15,6 +15,7 @@ from ctc_mm.evaluation.binary_report import ReportContext, write_binary_report
 from ctc_mm.evaluation.classification_point import KIND, ClassificationPoint
 from ctc_mm.evaluation.metrics.cell_records import CellRecord, cell_record, predictions_of, without_repeats
 from ctc_mm.evaluation.operating_point import publish_operating_point
+from ctc_mm.evaluation.predictions import Predictions, sorted_predictions
 from ctc_mm.registry import METRICS
 
 
@@ -109,7 +110,8 @@ class CTCBinaryMetric(BaseMetric):
         records, n_repeats = without_repeats(results)
         if n_repeats:
             logger.info(f"{n_repeats} samples came twice (the sampler fills up batches); each counts once")
-        predictions = predictions_of(records, classes, target)
+        # Sorted: sums then do not depend on how the cells were dealt out to batches and processes.
+        predictions = sorted_predictions(predictions_of(records, classes, target))
         point = self._point(predictions, records, target, logger)
         result = evaluate_binary(predictions, point, self.options)
         if self.out_dir is not None:
@@ -122,7 +124,7 @@ class CTCBinaryMetric(BaseMetric):
         return flat_values(result)
 
     def _point(
-        self, predictions: Any, records: Sequence[CellRecord], target: str, logger: MMLogger
+        self, predictions: Predictions, records: Sequence[CellRecord], target: str, logger: MMLogger
     ) -> ClassificationPoint | None:
         if not self.chooses:
             if self.frozen is not None and self.frozen.target != target:
