@@ -47,8 +47,16 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"],
     "slurm": ["dask-jobqueue>=0.9,<1"],
-    # hypothesis: property tests; scikit-image: what the benchmarks compare with.
-    "dev": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.14,<0.16", "scikit-image>=0.24,<1"],
+    "tracking": ["tensorboard>=2.17,<3", "mlflow>=2.20,<4"],
+    "dev": [
+        "hypothesis>=6.100,<7",  # property tests
+        "pytest>=8,<10",
+        "ruff>=0.14,<0.16",
+        "scikit-image>=0.24,<1",  # what the benchmarks compare with
+        "grad-cam>=1.5.4,<1.6",  # what Grad-CAM of classifiers is checked against
+        "tensorboard>=2.17,<3",
+        "mlflow-skinny>=2.20,<4",  # mlflow without its server
+    ],
 }
 
 setup(
@@ -61,7 +69,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["ctc_mm", "ctc_mm.*"]),
-    package_data={"ctc_mm": ["py.typed", "imaging/weights/*.onnx"]},
+    package_data={"ctc_mm": ["py.typed", "imaging/weights/*.onnx", "**/templates/*.j2"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     classifiers=[
