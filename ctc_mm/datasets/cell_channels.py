@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctc_mm.datasets.cell_records import CellRecord
+from ctc_mm.datasets.cell_records import UNNAMED_CHANNEL, CellRecord
 
 LACKS_CHANNEL = "cell without all of the channels"
 OTHER_CHANNEL = "image of another channel"
+
+
+# Channels of transmitted light, whose background is bright; `image` is that of folders without a table.
+BRIGHT_FIELD_NAMES = ("brightfield", "bright_field", "bright-field", "bf", "phase", "dic", UNNAMED_CHANNEL)
+
+
+def is_bright_field(channel: str) -> bool:
+    """Whether a channel shows transmitted light, by its name; all others are taken for fluorescence."""
+    return channel.casefold() in BRIGHT_FIELD_NAMES
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from ctc_mm.errors import LeakError
 from ctc_mm.formats.cell_set import read_cell_image
 from ctc_mm.formats.report import Progress, no_progress
 
-__all__ = ["Duplicate", "DuplicateLeak", "GroupLeak", "LeakReport", "find_duplicates", "find_leaks", "find_split_leaks"]
+__all__ = [
+    "Duplicate",
+    "DuplicateLeak",
+    "GroupLeak",
+    "LeakReport",
+    "find_duplicates",
+    "find_leaks",
+    "find_split_leaks",
+    "join_groups",
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class LeakReport:
         if pairs:
             lines.append(f"pictures on two sides of the split: {len(pairs)}")
             lines += _listed(pairs)
-            lines.append("  Give copies of one cell one group, or take one of them out (keep = 0).")
+            lines.append("  Give both the same group in the table, or take one of them out (keep = 0).")
         if self.unchecked:
             lines.append(f"images of one grey value, not compared: {len(self.unchecked)}")
         return "\n".join(lines) or "no leak found"
@@ -140,6 +149,30 @@ def find_duplicates(
             )
     unchecked = [path for one, path in zip(prints, paths, strict=True) if one.digest is None]
     return [best[key] for key in sorted(best)], unchecked
+
+
+def join_groups(group_of: Mapping[str, str], duplicates: Sequence[Duplicate]) -> dict[str, str]:
+    """Make one group of groups that share a picture, so that a split keeps them together.
+
+    Args:
+        group_of: unit id -> group.
+        duplicates: see :func:`find_duplicates`; units that ``group_of`` does not know are passed over.
+
+    Returns:
+        Unit id -> group; joined groups bear the first of their names.
+    """
+    joined = {group: group for group in group_of.values()}
+
+    def first_of(group: str) -> str:
+        while joined[group] != group:
+            group = joined[group]
+        return group
+
+    for duplicate in duplicates:
+        if all(unit in group_of for unit in duplicate.units):
+            first, second = sorted(first_of(group_of[unit]) for unit in duplicate.units)
+            joined[second] = first
+    return {unit: first_of(group) for unit, group in group_of.items()}
 
 
 def find_leaks(

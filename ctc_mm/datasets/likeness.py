@@ -25,7 +25,8 @@ THUMB_PX, FREQUENCIES = 32, 16
 LEAST_COARSE = 0.9
 # Fine: most pixels along a side; smoothing that leaves the grain; width of "locally"; correlation of a copy.
 FINE_PX, GRAIN_PX, LOCAL_PX, LEAST_FINE = 64, 1.0, 3.0, 0.25
-# In small images chance agrees more, the more so where a few bright spots are all there is: at least this over the side.
+# In small images chance agrees more, the more so where a few bright spots are all there is: at least this over the
+# side, in pixels.
 LEAST_FINE_PX = 11.0
 # Smaller images have too few pixels to be told apart but for equality.
 LEAST_SIDE_PX = 12

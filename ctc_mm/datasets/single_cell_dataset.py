@@ -14,6 +14,7 @@ from ctc_mm.datasets.cell_channels import CellSample, choose_samples
 from ctc_mm.datasets.cell_records import CellRecord, read_cell_records, refuse
 from ctc_mm.datasets.cell_size import SizeSource, cell_sizes
 from ctc_mm.datasets.ctc_det_dataset import describe_images
+from ctc_mm.datasets.leaks import find_leaks
 from ctc_mm.datasets.split_files import PARTS, read_split_file
 from ctc_mm.datasets.white_levels import find_white_level
 from ctc_mm.errors import ConfigError, ImageReadError
@@ -122,6 +123,8 @@ class SingleCellDataset(BaseDataset):
         samples = self._in_part(samples, labelled, root)
         self._require_cells(samples, labelled)
         self._require_files(samples)
+        if self.splits is not None:
+            self._warn_of_torn_groups(labelled)
         self._require_classes(samples, classes)
         data_list = self._describe(samples, every, classes)
         self._log_summary(data_list, classes)
@@ -214,6 +217,19 @@ class SingleCellDataset(BaseDataset):
             f"{self._table}: no cell is left. Asked for: {asked}. Its usable images have: {held}; left out: "
             f"{dict(self.left_out)}."
         )
+
+    def _warn_of_torn_groups(self, labelled: list[CellRecord]) -> None:
+        """A patient on both sides of the table's own split makes its test too good."""
+        parts = {name: {one.cell_id for one in labelled if one.split == name} for name in {o.split for o in labelled}}
+        torn = find_leaks(parts, {one.cell_id: one.group for one in labelled}).groups
+        if torn:
+            print_log(
+                f"{self._table}: {len(torn)} groups have cells in several splits ({torn[0].group} in "
+                f"{' and '.join(sorted(torn[0].parts))}, ...), so results will be too good for new ones; split by "
+                "whole groups (tools/cross_validate.py, or datasets.splits).",
+                logger="current",
+                level=30,
+            )
 
     def _require_files(self, samples: list[CellSample]) -> None:
         paths = dict.fromkeys(path for sample in samples for path in sample.paths)

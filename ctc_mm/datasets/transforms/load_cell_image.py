@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from ctc_mm.datasets.cell_channels import is_bright_field
 from ctc_mm.datasets.transforms.load_microscopy_image import require_not_washed_out
 from ctc_mm.datasets.white_levels import white_level_of
 from ctc_mm.errors import ImageReadError
@@ -17,8 +18,6 @@ from ctc_mm.imaging.normalize import normalize_background_brightness, scale_to_2
 from ctc_mm.registry import TRANSFORMS
 
 NORMALIZATIONS = (None, "background", "stretch")
-# Names of channels of transmitted light, whose background is bright; all others are taken for fluorescence.
-BRIGHT_FIELD_NAMES = ("brightfield", "bright_field", "bf", "phase", "dic", "image")
 
 
 @TRANSFORMS.register_module()
@@ -130,7 +129,7 @@ class LoadCellImage(BaseTransform):
     def _normalize_channel(self, plane: np.ndarray, channel: str) -> np.ndarray:
         if self.normalize == "stretch":
             return stretch_histogram(plane)
-        kind = "bright_field" if channel.lower() in BRIGHT_FIELD_NAMES else "fluorescence"
+        kind = "bright_field" if is_bright_field(channel) else "fluorescence"
         return normalize_background_brightness(plane, kind) * np.float32(255)
 
     def _fit_channels(self, image: np.ndarray) -> np.ndarray:
