@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -53,33 +54,57 @@ class Planned(BaseModel):
         return data_samples
 
 
+class Cells(Dataset):
+    metainfo = {"classes": ("CTC", "WBC")}
+
+    def __len__(self):
+        return ITERS_PER_EPOCH
+
+    def __getitem__(self, index):
+        sample = DataSample(metainfo={"img_path": f"{index}.png", "diameter_px": 20.0 - index}).set_gt_label(index % 2)
+        return {"inputs": torch.ones(1), "data_samples": sample}
+
+
+class PlannedClassifier(Planned):
+    """After n training iterations the CTC scores ``plan[n]`` and the other cell 0.2."""
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        if mode == "loss":
+            return super().forward(inputs, data_samples, mode)
+        for sample in data_samples:
+            score = self.plan[int(self.seen)] if int(sample.gt_label) == 0 else 0.2
+            sample.set_pred_score(torch.tensor([score, 1 - score]))
+        return data_samples
+
+
 @pytest.fixture(autouse=True)
 def _scope():
     with DefaultScope.overwrite_default_scope("mmengine"):
         yield
 
 
-def loader():
+def loader(dataset):
     return {
         "batch_size": 1,
         "num_workers": 0,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": Fields(),
+        "dataset": dataset,
         "collate_fn": pseudo_collate,
     }
 
 
-def train(tmp_path, plan, name, train_cfg, checkpoint, resume_from=None):
+def train(tmp_path, plan, name, train_cfg, checkpoint, resume_from=None, task=None):
+    model, dataset, metric, best = task or (Planned, Fields, "CTCDetMetric", {"save_best": "ctc/mAP50"})
     runner = Runner(
-        model=Planned(plan),
+        model=model(plan),
         work_dir=str(tmp_path),
-        train_dataloader=loader(),
+        train_dataloader=loader(dataset()),
         train_cfg=train_cfg,
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.01}},
-        val_dataloader=loader(),
+        val_dataloader=loader(dataset()),
         val_cfg={},
-        val_evaluator={"type": "ctc_mm.CTCDetMetric"},
-        default_hooks={"checkpoint": {"type": "CheckpointHook", "save_best": "ctc/mAP50", **checkpoint}},
+        val_evaluator={"type": f"ctc_mm.{metric}"},
+        default_hooks={"checkpoint": {"type": "CheckpointHook", **best, **checkpoint}},
         custom_hooks=[{"type": "ctc_mm.OperatingPointHook"}],
         load_from=resume_from,
         resume=resume_from is not None,
@@ -148,3 +173,24 @@ def test_resumed_run_does_not_inherit_the_point(tmp_path):
 def test_validation_that_finds_nothing_stores_nothing(tmp_path):
     found = train(tmp_path, {2: 0}, "nothing", {"by_epoch": True, "max_epochs": 1}, {"interval": 1})
     assert found["best_ctc_mAP50_epoch_1.pth"] == (2, None)
+
+
+def test_a_classifiers_point_goes_with_its_weights_too(tmp_path):
+    best = {"save_best": "ctc/balanced_log_loss", "rule": "less"}
+    task = (PlannedClassifier, Cells, "CTCBinaryMetric", best)
+    plan = {2: 0.6, 4: 0.9, 6: 0.1}
+    found = train(tmp_path, plan, "cells", {"by_epoch": True, "max_epochs": 3}, {"interval": 1}, task=task)
+    seen, point = found["best_ctc_balanced_log_loss_epoch_2.pth"]
+    assert (seen, point["iter"], point["epoch"], point["kind"]) == (4, 4, 2, "classification")
+    assert point["thresholds"]["youden"] == pytest.approx((0.9 + 0.2) / 2)
+    assert (point["n_target"], point["n_rest"]) == (1, 1)
+    assert (point["size_thr"], point["size_unit"]) == (19.5, "px")
+    assert found["epoch_2.pth"][1] == point
+    assert found["epoch_1.pth"][1]["thresholds"]["youden"] == pytest.approx(0.4)
+    assert found["epoch_3.pth"] == (6, None)  # saved before its validation
+
+
+def test_weights_that_were_never_validated_have_no_point(tmp_path):
+    task = (PlannedClassifier, Cells, "CTCBinaryMetric", {})
+    epochs = {"by_epoch": True, "max_epochs": 1, "val_begin": 9}
+    assert train(tmp_path, {2: 0.6}, "none", epochs, {"interval": 1}, task=task) == {"epoch_1.pth": (2, None)}
