@@ -92,7 +92,7 @@ def test_every_part_is_registered():
         },
         MODELS: {
             "CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead", "ImFISHCNN", "PoolFlatten", "CrossModalDistiller",
-            "TwinDataPreprocessor",
+            "TwinDataPreprocessor", "AlexNet",
         },
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {

@@ -2,4 +2,4 @@
 
 _base_ = './cell_resnet18.py'
 
-model = dict(backbone=dict(_delete_=True, type='AlexNet'), head=dict(in_channels=256))
+model = dict(backbone=dict(_delete_=True, type='ctc_mm.AlexNet'), head=dict(in_channels=256))

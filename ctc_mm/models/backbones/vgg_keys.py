@@ -17,6 +17,8 @@ BATCH_NORM_EPS = 1e-5
 # SSD's fc6 and fc7 as `SSDVGG` numbers them, behind the 13 convolutions and a pool of stride 1.
 FC6, FC7 = "features.31", "features.33"
 FC6_SHAPE, FC7_SHAPE = (1024, 512, 3, 3), (1024, 1024, 1, 1)
+# The classifier's two hidden layers stand in the head where the backbone is convolutions alone.
+HEAD_LAYERS = {"head.layers.0.fc": "classifier.0", "head.layers.1.fc": "classifier.3"}
 
 _FIRST_CONV = re.compile(r"(?P<prefix>.*?)features\.0\.(?:conv\.)?weight")
 
@@ -25,10 +27,11 @@ def vgg16_to_ssd_vgg(state_dict: Mapping[str, Tensor], prefix: str | None = None
     """Name the weights of a VGG16 as ``mmdet.SSDVGG(depth=16)`` does.
 
     Layouts told apart by their keys: torchvision's ``features.N`` (also Caffe's and an ``SSDVGG`` itself), the same
-    with BatchNorm, and MMPretrain's ``backbone.features.N.conv`` with or without ``.bn``. BatchNorm is folded into its
-    convolution (exact for a network in eval mode). SSD's fc6 and fc7 are taken over from a detector, or sampled from
-    the classifier's two hidden layers: every third position of the 7x7 kernel and every fourth channel, as in SSD
-    (Liu 2016, section 3, after DeepLab); without either they are left out and stay randomly initialised.
+    with BatchNorm, and MMPretrain's ``backbone.features.N.conv`` with or without ``.bn``, its fully connected layers in
+    the backbone or in the head. BatchNorm is folded into its convolution (exact for a network in eval mode). SSD's fc6
+    and fc7 are taken over from a detector, or sampled from the classifier's two hidden layers: every third position of
+    the 7x7 kernel and every fourth channel, as in SSD (Liu 2016, section 3, after DeepLab); without either they are
+    left out and stay randomly initialised.
 
     Args:
         state_dict: name -> float tensor of the whole network.
@@ -60,7 +63,18 @@ def vgg16_to_ssd_vgg(state_dict: Mapping[str, Tensor], prefix: str | None = None
         raise CheckpointError(
             f"not a whole VGG16, {len(problems)} of 13 convolutions do not fit: " + "; ".join(problems)
         )
-    return converted | _fc_as_convolutions(weights)
+    return converted | _fc_as_convolutions(_hidden_layers_of_head(state_dict, prefix) | weights)
+
+
+def _hidden_layers_of_head(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The two hidden layers of MMPretrain's ``StackedLinearClsHead`` by torchvision's names."""
+    beside = prefix.removesuffix("backbone.")
+    return {
+        f"{theirs}.{kind}": state_dict[f"{beside}{ours}.{kind}"]
+        for ours, theirs in HEAD_LAYERS.items()
+        for kind in ("weight", "bias")
+        if f"{beside}{ours}.{kind}" in state_dict
+    }
 
 
 def _find_prefix(state_dict: Mapping[str, Tensor]) -> str:
