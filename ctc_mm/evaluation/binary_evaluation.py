@@ -169,11 +169,10 @@ def flat_values(result: BinaryResult) -> dict[str, float]:
         "ECE": result.ece,
     }
     for rule, one in result.at.items():
-        if rule == FIXED or one.counts is None:
-            continue
-        rates = rates_of(one.counts)
-        values[f"threshold@{rule}"] = one.threshold
-        values |= {f"{name}@{rule}": rates[name] for name in ("sensitivity", "specificity", "precision", "F1")}
+        if rule != FIXED:  # the same names after each validation, as trackers want them
+            rates = rates_of(one.counts or BinaryCounts(0, 0, 0, 0))
+            values[f"threshold@{rule}"] = math.nan if one.threshold is None else one.threshold
+            values |= {f"{name}@{rule}": rates[name] for name in ("sensitivity", "specificity", "precision", "F1")}
     if result.point is not None:
         values |= {"temperature": result.point.temperature, "ECE_calibrated": result.ece_calibrated}
     values["size_AUC"] = result.size.auc
