@@ -23,7 +23,7 @@ from ctc_mm.explain.tsne import NothingToMapError, TSNEOptions
 from ctc_mm.explain.tsne_file import load_map, save_map
 from ctc_mm.explain.tsne_maps import map_layers, place_layers
 
-OPTIONS = TSNEOptions(perplexity=8, iterations=250)
+OPTIONS = TSNEOptions(perplexity=8, iterations=500)
 EVIL = "</script><img src=x onerror=alert(1)>'\"&$\\alpha$"
 
 

@@ -92,4 +92,4 @@ def test_agreement_counts_the_nearest_of_the_same_class():
     found = agreement(places, [0, 0, 1, 1, 1], np.array([[0.5, 0], [10.5, 0]]), [0, 1], k=3)
     np.testing.assert_allclose(found, [2 / 3, 1])
     assert agreement(places, [0, 0, 1, 1, 1], np.array([[0.0, 0]]), [1], k=15).tolist() == [0.6]
-    assert agreement(places, [0, 0, 1, 1, 1], np.empty((0, 2)), []).shape == (0,)
+    assert agreement(places, [0, 0, 1, 1, 1], np.empty((0, 2)), [], k=3).shape == (0,)
