@@ -1,0 +1,249 @@
+"""Cross-validation of any config: divide, check, train and test every fold, sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ctc_mm.cli import progress
+from ctc_mm.datasets.split_files import write_split_file
+from ctc_mm.engine.cross_validation.board import Board
+from ctc_mm.engine.cross_validation.cell_summary import binary_options
+from ctc_mm.engine.cross_validation.fold_config import (
+    config_identity,
+    digest_text,
+    fold_config,
+    planned_epochs,
+    write_config,
+)
+from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
+from ctc_mm.engine.cross_validation.fold_run import FoldCommands, FoldOutcome, run_fold
+from ctc_mm.engine.cross_validation.leaks import check_leaks
+from ctc_mm.engine.cross_validation.options import CrossValidationOptions
+from ctc_mm.engine.cross_validation.plan import PlannedFold, plan_json, take_folder
+from ctc_mm.engine.cross_validation.processes import (
+    Children,
+    only_run_in,
+    terminate_as_interrupt,
+    training_environment,
+)
+from ctc_mm.engine.cross_validation.protocols import Division, divide, fold_split, test_split
+from ctc_mm.engine.cross_validation.section import shown_spread
+from ctc_mm.engine.cross_validation.sources import Source, source_of
+from ctc_mm.engine.cross_validation.statistics import Spread
+from ctc_mm.engine.cross_validation.summary import RunFacts, summarise
+from ctc_mm.engine.cross_validation.units import digest_units
+from ctc_mm.engine.setup import set_data_root
+from ctc_mm.errors import ConfigError, CTCError
+from ctc_mm.formats.files import write_json
+
+POLL_S = 0.5
+WARNINGS_FILE = "warnings.json"
+
+
+class FoldsFailedError(CTCError, RuntimeError):
+    """Folds that did not come to their end; the others did, and are summed up."""
+
+
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """What a run has given.
+
+    Attributes:
+        out_dir: folder of the run.
+        summary: content of ``summary.json``.
+        outcomes: how each fold ended, in order.
+    """
+
+    out_dir: Path
+    summary: Mapping[str, Any]
+    outcomes: tuple[FoldOutcome, ...]
+
+    def lines(self, most: int = 12) -> list[str]:
+        """Mean and SD of the first figures, for a terminal."""
+        shown = list((self.summary.get("values") or {}).items())[:most]
+        spreads = (
+            (name, Spread(_or_nan(one["mean"]), _or_nan(one["sd"]), one["folds"], one["undefined_folds"]))
+            for name, one in shown
+        )
+        return [f"{name:28s} {shown_spread(spread)}" for name, spread in spreads]
+
+
+def cross_validate(
+    config: Config,
+    out_dir: str | Path,
+    options: CrossValidationOptions | None = None,
+    *,
+    name: str = "config",
+    jobs: int = 1,
+    threads: int | None = None,
+    again: bool = False,
+    commands: FoldCommands | None = None,
+) -> CrossValidationResult:
+    """Train and test a config on every fold of its data, and sum the folds up.
+
+    Each fold is trained and tested by ``tools/train.py`` and ``tools/test.py``, in processes and a folder of its own:
+    an interrupted fold goes on from its last checkpoint, a finished one is not repeated. Thresholds, temperature and
+    best weights come from the fold's validation part; its test part is only tested (imfish-cnn-2022, statistical
+    analysis; label-free-resnet-2020, Fig. 5; readings 6, 18 and 25).
+
+    Args:
+        config: detection or classification, as :func:`ctc_mm.engine.setup.load_config` gives it.
+        out_dir: gets ``fold_<k>/`` (``config.py``, ``split.json``, ``model/``, ``test/``, ``done.json``) and the
+            summary: ``summary.json``, tables as CSV, pictures, ``report.html`` and ``report.md``.
+        options: protocol, folds, groups; default: five folds, grouped by ``group``.
+        name: of the config, for the report.
+        jobs: folds that run at the same time.
+        threads: of each process; None: the cores divided by ``jobs``. Another number rounds sums another way.
+        again: delete a former run in ``out_dir``.
+        commands: that train and test.
+
+    Raises:
+        ConfigError: config, data and protocol do not fit, the leak check fails, or ``out_dir`` holds another run.
+        AnnotationError, ImageReadError: the data cannot be used.
+        FoldsFailedError: folds failed; the summary of the others is written.
+    """
+    if jobs < 1 or (threads is not None and threads < 1):
+        raise ConfigError(f"--jobs and --threads must be 1 or more. Received: {jobs}, {threads}")
+    options, out_dir, commands = options or CrossValidationOptions(), Path(out_dir), commands or FoldCommands()
+    source, other = source_of(config), _other_source(config, options)
+    seed = int((config.get("randomness") or {}).get("seed") or 0)
+    division = divide(source, options, seed, other)
+    with only_run_in(out_dir) as lock:
+        data = digest_text([digest_units(one.units) for one in (source, other) if one is not None])
+        splits = {fold.name: digest_text(fold.to_json()) for fold in division.folds}
+        identity = config_identity(config)
+        take_folder(out_dir, plan_json(identity, options.identity, data, splits, name), again)
+        run_digests = {"config": digest_text(identity), "data": data}
+        digests = {fold_name: {**run_digests, "split": split} for fold_name, split in splits.items()}
+        folders = {fold.name: FoldFolder(out_dir / fold.name) for fold in division.folds}
+        waiting = [fold for fold in division.folds if not folders[fold.name].is_done(digests[fold.name])]
+        told = _warnings(out_dir, source, other, division, options) if waiting else _read_warnings(out_dir)
+        for fold in waiting:
+            prepare_fold(config, fold, folders[fold.name], source, other, division, options)
+        children = Children(training_environment(jobs, threads), lock)
+        outcomes = _run_all(folders, digests, children, commands, jobs, planned_epochs(config))
+        binary = binary_options(config)
+        facts = RunFacts(name, options, division.folds, folders, source, other, told, outcomes, binary)
+        summary = summarise(out_dir, facts)
+    _require_all(outcomes, out_dir)
+    return CrossValidationResult(out_dir, summary, outcomes)
+
+
+def _warnings(
+    out_dir: Path, source: Source, other: Source | None, division: Division, options: CrossValidationOptions
+) -> list[str]:
+    """Check for leaks; tell what the division and the check warn of, and keep it for the report."""
+    leaks = check_leaks(source, other, division, options, progress)
+    told = [*division.warnings, *([leaks] if leaks else [])]
+    for warning in told:
+        print_log(warning, logger="current", level=logging.WARNING)
+    write_json(out_dir / WARNINGS_FILE, told)
+    return told
+
+
+def _read_warnings(out_dir: Path) -> list[str]:
+    """What a run that is finished was warned of: its pictures are not compared again."""
+    path = out_dir / WARNINGS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _other_source(config: Config, options: CrossValidationOptions) -> Source | None:
+    if not options.test_data:
+        return None
+    if not Path(options.test_data).is_dir():
+        raise ConfigError(f"--test-data {options.test_data}: no such folder; it is laid out as the config's data_root")
+    elsewhere = Config(config.to_dict())
+    set_data_root(elsewhere, options.test_data)
+    return source_of(elsewhere)
+
+
+def prepare_fold(
+    config: Config,
+    fold: PlannedFold,
+    folder: FoldFolder,
+    source: Source,
+    other: Source | None,
+    division: Division,
+    options: CrossValidationOptions,
+) -> None:
+    """Write config, split and data of a fold.
+
+    Args:
+        config: of the run.
+        fold: what it trains on and tests.
+        folder: where it lies.
+        source: of what is trained on.
+        other: of what is tested, where that is another set.
+        division: of the run.
+        options: of the run.
+    """
+    made = fold_config(config, fold.seed, folder.model)
+    group_key = None if options.ungrouped else options.group_key
+    write_split_file(folder.split, fold_split(fold, division.group_of, group_key, elsewhere=other is not None))
+    for part in ("train", "val"):
+        source.use(made, part, fold.ids.part(part), folder.split, folder.path)
+    if other is None:
+        source.use(made, "test", fold.ids.test, folder.split, folder.path)
+    else:
+        elsewhere = Config(dict(test_dataloader=made.test_dataloader))
+        set_data_root(elsewhere, options.test_data)
+        made.test_dataloader = elsewhere.test_dataloader
+        split_path = folder.path / "test_split.json"
+        write_split_file(split_path, test_split(fold.ids.test, other.aside, fold.seed))
+        other.use(made, "test", fold.ids.test, split_path, folder.path)
+    write_config(folder.config, made)
+
+
+def _run_all(
+    folders: Mapping[str, FoldFolder],
+    digests: Mapping[str, Mapping[str, str]],
+    children: Children,
+    commands: FoldCommands,
+    jobs: int,
+    epochs: int | None,
+) -> tuple[FoldOutcome, ...]:
+    """Run every fold, ``jobs`` at a time, and show how far they are; Ctrl-C ends them in order."""
+    board = Board(folders, epochs)
+    with terminate_as_interrupt(), ThreadPoolExecutor(max_workers=jobs) as pool, board.shown():
+        try:
+            waiting: dict[Future[FoldOutcome], str] = {
+                pool.submit(run_fold, name, fold, digests[name], children, commands): name
+                for name, fold in folders.items()
+            }
+            outcomes: dict[str, FoldOutcome] = {}
+            while waiting:
+                ended, _ = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
+                board.refresh()
+                for future in ended:
+                    outcome = future.result()
+                    outcomes[waiting.pop(future)] = outcome
+                    board.finish(outcome)
+        except BaseException:
+            children.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return tuple(outcomes[name] for name in folders)
+
+
+def _require_all(outcomes: tuple[FoldOutcome, ...], out_dir: Path) -> None:
+    failed = [outcome for outcome in outcomes if outcome.problem]
+    if failed:
+        listed = "\n".join(f"{outcome.name}: {outcome.problem}" for outcome in failed)
+        raise FoldsFailedError(
+            f"{len(failed)} of {len(outcomes)} folds failed; the others are done and summed up in {out_dir}. Mend the "
+            f"cause and run the same command again: only these are repeated.\n{listed}"
+        )
