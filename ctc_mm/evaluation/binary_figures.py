@@ -78,6 +78,7 @@ def draw_roc(curves: Sequence[NamedCurve], title: str = "") -> bytes:
     drawn = False
     for curve, colour in _coloured(curves):
         if math.isnan(curve.auc):
+            _list_undefined(axes, curve, colour)
             continue
         drawn = True
         line = [0.0, *curve.curve.fpr], [0.0, *curve.curve.sensitivity]
@@ -103,6 +104,7 @@ def draw_pr(curves: Sequence[NamedCurve], title: str = "") -> bytes:
     drawn = False
     for curve, colour in _coloured(curves):
         if math.isnan(curve.ap):
+            _list_undefined(axes, curve, colour)
             continue
         drawn = True
         sensitivity, precision = curve.curve.sensitivity, curve.curve.precision
@@ -192,7 +194,7 @@ def draw_reliability(
         below.bar(table.edges[:-1] + (index + 0.75) * width, table.count, width, color=colour)
     _frame(axes, "", f"observed share of {target}", title)
     below.set(xlabel=f"predicted probability of {target}", ylabel="cells", yscale="symlog", xlim=(-0.02, 1.02))
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, 2 * max(1, *(int(table.count.max()) for table, _ in bins.values())))
     below.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize="small")
     return png_bytes(figure)
@@ -215,6 +217,12 @@ def _style(curve: NamedCurve, colour: str, label: str) -> dict[str, object]:
     if curve.kind == "baseline":
         return {"color": colour, "linewidth": 1.4, "linestyle": "--", "label": label}
     return {"color": colour, "linewidth": 2, "label": label}
+
+
+def _list_undefined(axes: Axes, curve: NamedCurve, colour: str) -> None:
+    """Name a baseline that cannot be drawn: a missing line must not look like a forgotten one."""
+    if curve.kind == "baseline":
+        axes.plot([], [], **_style(curve, colour, f"{curve.name}: undefined"))
 
 
 def _mark(axes: Axes, x: float, y: float, index: int, colour: str, kind: str, text: str) -> None:

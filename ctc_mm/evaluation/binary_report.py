@@ -193,18 +193,29 @@ def score_curves(result: BinaryResult, content: Mapping[str, Any], names: Mappin
         names: of the operating points.
     """
     predictions, size = result.predictions, result.size
+    empty = np.empty(0)
     marks = {names[rule]: one.threshold for rule, one in result.at.items() if one.threshold is not None}
     interval = content["AUC"]["interval"]
     curves = [named_curve("classifier", predictions.gt, predictions.score, marks, auc_interval=interval)]
-    if size.n:
-        sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, size.unit)
-        kept = sizes.is_known
-        unit = "µm" if size.unit == "um" else size.unit
-        marks = {} if size.threshold is None else {f"diameter, {unit}": size.threshold}
-        name = "size alone" if kept.all() else f"size alone ({size.n} of {kept.size} samples)"
-        interval = content["size_baseline"]["AUC"]["interval"]
-        curves.append(named_curve(name, predictions.gt[kept], sizes.diameter[kept], marks, "baseline", interval))
-    return curves
+    return [*curves, _size_curve(result, content)]
+
+
+def _size_curve(result: BinaryResult, content: Mapping[str, Any]) -> NamedCurve:
+    predictions, size = result.predictions, result.size
+    if not size.n:
+        return named_curve(f"size alone ({size.reason})", np.empty(0), np.empty(0), kind="baseline")
+    sizes = cell_sizes(predictions.diameter_um, predictions.diameter_px, size.unit)
+    kept = sizes.is_known
+    unit = "µm" if size.unit == "um" else size.unit
+    marks = {} if size.threshold is None else {f"diameter, {unit}": size.threshold}
+    name = "size alone" if kept.all() else f"size alone ({size.n} of {kept.size} samples)"
+    interval = content["size_baseline"]["AUC"]["interval"]
+    return named_curve(name, predictions.gt[kept], sizes.diameter[kept], marks, "baseline", interval)
+
+
+def gallery_point(result: BinaryResult) -> str:
+    """Best Youden where it was chosen: at 0.5 a network trained on unequal classes may call none or all."""
+    return YOUDEN if YOUDEN in result.at and result.at[YOUDEN].threshold is not None else FIXED
 
 
 def write_binary_report(
@@ -220,31 +231,20 @@ def write_binary_report(
     Returns:
         The files written, and the images of the gallery that could not be read, each with its reason.
     """
-    out_dir, options, predictions = Path(out_dir), context.options, result.predictions
-    content = metrics_json(result, context)
-    names = point_names(result.point or options)
-    curves = score_curves(result, content, names)
-    tables = {rule: (one.threshold, one.counts) for rule, one in result.at.items() if one.counts is not None}
-    named_tables = {names[rule]: table for rule, table in tables.items()}
-    bins = _reliability(result, options)
-    cells = f"{int(predictions.gt.sum())} {context.target}, {int((1 - predictions.gt).sum())} {context.rest}"
-    title = cells if not context.chosen_here else f"{cells}; thresholds chosen on these cells"
-    groups = find_misjudged(predictions, context.target, context.rest, options.gallery)
-    heading = f"Cells misjudged at a score of 0.5 ({cells})"
+    out_dir, names = Path(out_dir), point_names(result.point or context.options)
+    content, shown = metrics_json(result, context), gallery_point(result)
+    threshold, predictions = result.at[shown].threshold, result.predictions
+    groups = find_misjudged(predictions, context.target, context.rest, context.options.gallery, threshold)
     problems = unreadable(groups)
-    files: dict[str, str | bytes] = {
-        "roc.csv": roc_csv(curves),
-        "roc.png": draw_roc(curves, title),
-        "pr.csv": pr_csv(curves),
-        "pr.png": draw_pr(curves, title),
-        "confusion.csv": confusion_csv(tables),
-        "confusion.png": draw_confusion(named_tables, context.target, context.rest, title),
-        "reliability.csv": reliability_csv(bins, options.confidence),
-        "reliability.png": draw_reliability(bins, title, options.confidence, context.target),
+    content["gallery"] = {"operating_point": shown, "unreadable_images": problems}
+    cells = f"{int(predictions.gt.sum())} {context.target}, {int((1 - predictions.gt).sum())} {context.rest}"
+    heading = f"Cells misjudged, {names[shown]} (called {context.target} from a score of {threshold:.3g}; {cells})"
+    title = cells if not context.chosen_here else f"{cells}; thresholds chosen on these cells"
+    files = _figures(result, context, content, title) | {
         "misjudged.html": misjudged_html(predictions, groups, heading),
         "misjudged.png": draw_misjudged(predictions, groups, heading),
     }
-    write_json(out_dir / METRICS_FILE, {**content, "gallery_images_unreadable": problems})
+    write_json(out_dir / METRICS_FILE, content)
     write_predictions(out_dir / PREDICTIONS_FILE, predictions)
     for name, data in files.items():
         if isinstance(data, bytes):
@@ -252,6 +252,26 @@ def write_binary_report(
         else:
             atomic_write_text(out_dir / name, data)
     return [out_dir / name for name in (METRICS_FILE, PREDICTIONS_FILE, *files)], problems
+
+
+def _figures(
+    result: BinaryResult, context: ReportContext, content: Mapping[str, Any], title: str
+) -> dict[str, str | bytes]:
+    """Content of each picture and its table, by file name."""
+    options, names = context.options, point_names(result.point or context.options)
+    curves, bins = score_curves(result, content, names), _reliability(result, options)
+    tables = {rule: (one.threshold, one.counts) for rule, one in result.at.items() if one.counts is not None}
+    named = {names[rule]: table for rule, table in tables.items()}
+    return {
+        "roc.csv": roc_csv(curves),
+        "roc.png": draw_roc(curves, title),
+        "pr.csv": pr_csv(curves),
+        "pr.png": draw_pr(curves, title),
+        "confusion.csv": confusion_csv(tables),
+        "confusion.png": draw_confusion(named, context.target, context.rest, title),
+        "reliability.csv": reliability_csv(bins, options.confidence),
+        "reliability.png": draw_reliability(bins, title, options.confidence, context.target),
+    }
 
 
 def _reliability(result: BinaryResult, options: BinaryOptions) -> dict[str, tuple[ReliabilityBins, float]]:

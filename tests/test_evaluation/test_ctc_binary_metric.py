@@ -297,12 +297,13 @@ def test_same_result_same_bytes(tmp_path):
         evaluate(samples, out_dir=tmp_path / folder)
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
-    assert read_json(tmp_path / "a")["gallery_images_unreadable"] == []
+    assert read_json(tmp_path / "a")["gallery"] == {"operating_point": "youden", "unreadable_images": []}
 
 
 def test_images_that_cannot_be_read_are_named_in_log_and_json(tmp_path, log, no_pictures):
-    evaluate([cell(1, 0.9, img_path=str(tmp_path / "gone.png")), cell(0, 0.8)], out_dir=tmp_path)
-    (problem,) = read_json(tmp_path)["gallery_images_unreadable"]
+    samples = [cell(1, 0.9, img_path=str(tmp_path / "gone.png")), cell(0, 0.8)]
+    evaluate(samples, out_dir=tmp_path, operating_point=None)
+    (problem,) = read_json(tmp_path)["gallery"]["unreadable_images"]
     assert "gone.png: no such image file" in problem
     assert "not in the gallery of misjudged cells" in log.text
 
