@@ -122,7 +122,7 @@ def _label_free_field() -> BrightfieldPhantomConfig:
 
 
 def _cut_label_free(folder: Path, group_pattern: str) -> None:
-    """Boxes of the fields, then crops of 30 px with background and brightness normalised (reading 23)."""
+    """Boxes of the fields, then crops of 30 px; the configs normalise background and brightness (reading 23)."""
     boxes = folder / "boxes.json"
     convert(
         "labelme_to_coco", folder / "fields", "--images", folder / "fields", "--out", boxes, "--group-pattern",
@@ -130,7 +130,7 @@ def _cut_label_free(folder: Path, group_pattern: str) -> None:
     )  # fmt: skip
     convert(
         "coco_to_cells", boxes, "--images", folder / "fields", "--out", folder / "cells", "--size", LABEL_FREE_CROP_PX,
-        "--edge", "skip", "--normalize",
+        "--edge", "skip",
     )  # fmt: skip
 
 

@@ -20,12 +20,11 @@ from ctc_mm.formats.files import write_json
 CONFIGS = "configs/classification"
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 DEPARRAY_SEEDS = tuple(range(6))
-# Steps of training in each arm: with DAPI an epoch is twice as long.
-DEPARRAY_EPOCHS = {"brightfield": 30, "dapi": 15}
-DEPARRAY_ARMS = ("brightfield", "dapi")
-LABEL_FREE_RUNS: tuple[str, ...] = ()
+# The same number of steps in each arm: with DAPI images as further samples an epoch is twice as long.
+DEPARRAY_ARMS = {"brightfield": 30, "dapi": 15, "distilled": 30}
 IMFISH_FOLDED = ("cnn", "alexnet", "resnet18", "resnet50")
 IMFISH_HELD_OUT = ("vgg16", "vgg19")
+CULTURED = "label_free_cultured_to_patients"
 RECORD = "run.json"
 
 
@@ -39,6 +38,7 @@ class Run:
         data: folder of the set, below that of the sets.
         options: of tools/cross_validate.py.
         values: changes of the config.
+        weights: run whose first model's backbone this one starts from.
     """
 
     name: str
@@ -46,10 +46,13 @@ class Run:
     data: str
     options: tuple[str, ...]
     values: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
     def command(self, sets: Path, runs: Path) -> list[str]:
         """Words after ``python``."""
         values = {"data_root": f"{sets / self.data}", **single_process(), **self.values}
+        if self.weights is not None:
+            values["model.backbone.init_cfg.checkpoint"] = str(trained_weights(runs / self.weights))
         pairs = [f"{name}={value if isinstance(value, str) else repr(value)}" for name, value in values.items()]
         out = ["--out", f"{runs / self.name}", "--jobs", "1", "--threads", "1"]
         config = f"{CONFIGS}/{self.config}"
@@ -94,15 +97,50 @@ def deparray_runs() -> list[Run]:
     runs = []
     for seed in DEPARRAY_SEEDS:
         options = ("--protocol", "holdout", "--holdout", "test", "--seed", str(seed))
-        for arm, channels in (("brightfield", ("brightfield",)), ("dapi", ("brightfield", "dapi"))):
-            values = {"train_dataloader.dataset.channels": channels, **epochs(DEPARRAY_EPOCHS[arm])}
-            runs.append(Run(f"deparray_{arm}_{seed}", "light_cells.py", f"deparray_{seed}/cells", options, values))
+        for arm, length in DEPARRAY_ARMS.items():
+            config, data = f"deparray/light_{arm}.py", f"deparray_{seed}/cells"
+            runs.append(Run(f"deparray_{arm}_{seed}", config, data, options, epochs(length)))
     return runs
+
+
+def label_free_runs() -> list[Run]:
+    """95 cells of two patients: from cultured cells, with frozen features of these, and from scratch.
+
+    With two patients, leaving one out is a transfer from the one to the other; the part that thresholds are chosen on
+    is cut out of the fields of the one. No ImageNet weights: the backbone is trained on cultured cells.
+    """
+    frozen, length = "label_free/resnet50_frozen.py", {"train_cfg.max_epochs": 5}
+    cultured, patients = "label_free/cultured/cells", "label_free/patients/cells"
+    to_patients = ("--train-where", "split=train", "--test-data", f"@{patients}", "--from-scratch")
+    by_cell = ("--folds", "5", "--ungrouped", "--seed", "0")
+    by_field = ("--protocol", "transfer", "--group-key", "source", "--seed", "0")
+    runs = [Run(CULTURED, frozen, cultured, (*by_field, *to_patients), length)]
+    for way, options, weights in (("frozen", (), CULTURED), ("scratch", ("--from-scratch",), None)):
+        runs.append(Run(f"label_free_{way}_by_cell", frozen, patients, (*by_cell, *options), length, weights))
+        for train, test in (("P1", "P2"), ("P2", "P1")):
+            where = ("--train-where", f"group={train}", "--test-where", f"group={test}")
+            name = f"label_free_{way}_{train}_to_{test}"
+            runs.append(Run(name, frozen, patients, (*by_field, *where, *options), length, weights))
+    return runs
+
+
+def trained_weights(run_dir: Path) -> Path:
+    """Best weights of a run's first model.
+
+    Raises:
+        FileNotFoundError: the run has not been made.
+    """
+    from ctc_mm.engine.work_dir import best_checkpoint
+
+    found = [best_checkpoint(folder) for folder in sorted(run_dir.glob("*/model"))]
+    if not found or found[0] is None:
+        raise FileNotFoundError(f"{run_dir}: holds no trained weights; run {run_dir.name} first")
+    return found[0]
 
 
 def all_runs() -> dict[str, Run]:
     """Every run by its name."""
-    return {run.name: run for run in (*bccd_runs(), *deparray_runs(), *imfish_runs())}
+    return {run.name: run for run in (*bccd_runs(), *deparray_runs(), *imfish_runs(), *label_free_runs())}
 
 
 def execute(run: Run, sets: Path, runs: Path) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classification_plan import DEPARRAY_ARMS, DEPARRAY_SEEDS, IMFISH_FOLDED, IMFISH_HELD_OUT, LABEL_FREE_RUNS, RECORD
+from classification_plan import DEPARRAY_ARMS, DEPARRAY_SEEDS, IMFISH_FOLDED, IMFISH_HELD_OUT, RECORD, label_free_runs
 from common import markdown_table
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -216,7 +216,7 @@ def label_free_table(runs: Path) -> str:
         "TP / FN / FP / TN", "AUC, size alone", "min",
     )  # fmt: skip
     rows = []
-    for name in LABEL_FREE_RUNS:
+    for name in (run.name for run in label_free_runs()):
         told = summary_of(runs, name)
         if told is None:
             rows.append((name, *[NOT_RUN] * (len(header) - 1)))
