@@ -18,7 +18,7 @@ from ctc_mm.datasets.leaks import find_leaks
 from ctc_mm.datasets.split_files import PARTS, read_split_file
 from ctc_mm.datasets.white_levels import find_white_level
 from ctc_mm.errors import ConfigError, ImageReadError
-from ctc_mm.formats.cell_table import CELLS_FILE, UNLABELLED
+from ctc_mm.formats.cell_table import CELLS_FILE, NO_SPLIT, UNLABELLED
 from ctc_mm.registry import DATASETS
 
 NOT_KEPT = "image marked keep = 0"
@@ -213,9 +213,11 @@ class SingleCellDataset(BaseDataset):
             "channels": self.channels,
         }
         asked = {key: one for key, one in asked.items() if one is not None}
+        is_undivided = self.splits is not None and held["splits"] == [NO_SPLIT]
+        cure = " Divide the cells first: tools/split_cells.py." if is_undivided else ""
         raise ConfigError(
             f"{self._table}: no cell is left. Asked for: {asked}. Its usable images have: {held}; left out: "
-            f"{dict(self.left_out)}."
+            f"{dict(self.left_out)}.{cure}"
         )
 
     def _warn_of_torn_groups(self, labelled: list[CellRecord]) -> None:
