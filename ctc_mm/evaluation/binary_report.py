@@ -192,8 +192,7 @@ def score_curves(result: BinaryResult, content: Mapping[str, Any], names: Mappin
         content: of ``metrics.json``, which has the intervals.
         names: of the operating points.
     """
-    predictions, size = result.predictions, result.size
-    empty = np.empty(0)
+    predictions = result.predictions
     marks = {names[rule]: one.threshold for rule, one in result.at.items() if one.threshold is not None}
     interval = content["AUC"]["interval"]
     curves = [named_curve("classifier", predictions.gt, predictions.score, marks, auc_interval=interval)]
