@@ -1,11 +1,8 @@
-"""The whole job on a synthetic set: draw, convert, train, test, explain, by the very commands a user would type."""
+"""The whole job on a synthetic set, by the very commands a user would type: a detector, then a classifier of cells."""
 
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,18 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 import ctc_mm
+from ctc_mm import demo_commands as commands
+from ctc_mm.demo_cells import make_classifier, summarise_classifier, use_classifier
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.explain.sanity import inside_outside_ratio
 from ctc_mm.formats.files import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/lite/ssdlite_cbam_mobilenetv2_ctc.py"
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Size of the demo: enough for an AP50 of CTC above 0.80 within 10 minutes on 2 cores.
+    """Size of the demo: enough for an AP50 of CTC above 0.80 within 15 minutes on 2 cores.
 
     Args:
         train_fields, val_fields, test_fields: images of each split.
@@ -33,6 +31,9 @@ class DemoSettings:
         um_per_px: pixel size; at 0.4 a CTC of 10 to 20 um is 25 to 50 px across.
         epochs: passes over the training set.
         explained: test fields that get Grad-CAM.
+        crop_um: side of the square in which a single cell is cut out.
+        cell_epochs: passes of the classifier over its cells.
+        explained_cells: test cells that get Grad-CAM.
         seed: of phantom and training.
     """
 
@@ -43,43 +44,58 @@ class DemoSettings:
     um_per_px: float = 0.4
     epochs: int = 12
     explained: int = 6
+    crop_um: float = 24.0
+    cell_epochs: int = 8
+    explained_cells: int = 24
     seed: int = 0
 
 
-def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: bool = False) -> dict[str, float]:
+def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: bool = False) -> dict[str, dict]:
     """Run the demo and print a summary.
 
     The images are synthetic: no claim about real CTCs follows from them. What a former run with the same settings left
     behind is used again.
 
     Args:
-        out_dir: gets ``data/``, ``model/``, ``test/`` and ``explained/``.
+        out_dir: gets ``data/``, ``model/``, ``test/`` and ``explained/``, and of the classifier ``cells/``,
+            ``cell_model/``, ``cell_test/``, ``cell_explained/`` and ``cell_map/``.
         settings: the demo's size.
         again: draw and train anew even if nothing changed.
 
     Returns:
-        The metrics of the test split by name.
+        The metrics of the test split: ``detector`` and ``classifier``, as in their ``metrics.json``.
 
     Raises:
         RuntimeError: a command failed; its own message stands above.
     """
     settings, out_dir = settings or DemoSettings(), Path(out_dir).resolve()  # the commands run in the project's folder
-    mark, state = out_dir / "settings.json", asdict(settings) | {"version": ctc_mm.__version__}
-    done = mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == state
-    if again or not done or best_checkpoint(out_dir / "model") is None:
+    state = asdict(settings) | {"version": ctc_mm.__version__}
+    mark, cell_mark = out_dir / "settings.json", out_dir / "cell_settings.json"
+    if again or not commands.was_done_with(mark, state) or best_checkpoint(out_dir / "model") is None:
         mark.unlink(missing_ok=True)
+        cell_mark.unlink(missing_ok=True)  # its cells are cut from the same fields
         _draw(out_dir / "data" / "images", settings)
         _convert(out_dir / "data", settings)
         _train(out_dir, settings)
         write_json(mark, state)
+    if not commands.was_done_with(cell_mark, state) or best_checkpoint(out_dir / "cell_model") is None:
+        cell_mark.unlink(missing_ok=True)
+        make_classifier(out_dir, crop_um=settings.crop_um, epochs=settings.cell_epochs, seed=settings.seed)
+        write_json(cell_mark, state)
+    detector = _use_detector(out_dir, settings.explained)
+    classifier = use_classifier(out_dir, settings.explained_cells)
+    _summarise(out_dir, detector)
+    summarise_classifier(out_dir, classifier)
+    return {"detector": detector, "classifier": classifier}
+
+
+def _use_detector(out_dir: Path, n_explained: int) -> dict:
     checkpoint = best_checkpoint(out_dir / "model")
     options = ["--cfg-options", f"data_root={out_dir}/data/"]
-    _run("tools/test.py", CONFIG, checkpoint, "--out", out_dir / "test", *options)
-    fields = sorted((out_dir / "data" / "images" / "test").glob("*.png"))[: settings.explained]
-    _run("tools/explain.py", CONFIG, checkpoint, *fields, "--out", out_dir / "explained")
-    metrics = json.loads((out_dir / "test" / "metrics.json").read_text(encoding="utf-8"))
-    _summarise(out_dir, metrics)
-    return metrics
+    commands.run("tools/test.py", CONFIG, checkpoint, "--out", out_dir / "test", *options)
+    fields = sorted((out_dir / "data" / "images" / "test").glob("*.png"))[:n_explained]
+    commands.run("tools/explain.py", CONFIG, checkpoint, *fields, "--out", out_dir / "explained")
+    return json.loads((out_dir / "test" / "metrics.json").read_text(encoding="utf-8"))
 
 
 def _draw(images_dir: Path, settings: DemoSettings) -> None:
@@ -102,23 +118,18 @@ def _convert(data_dir: Path, settings: DemoSettings) -> None:
     known = ("--um-per-px", settings.um_per_px, "--channel", "bright-field")
     for split in SPLITS:
         out = data_dir / f"{split}.json"
-        _run("data_converters/labelme_to_coco.py", images / split, "--images", images, *known, "--out", out)
+        commands.run("data_converters/labelme_to_coco.py", images / split, "--images", images, *known, "--out", out)
 
 
 def _train(out_dir: Path, settings: DemoSettings) -> None:
-    for stale in (out_dir / "model").glob("best_*_epoch_*.pth"):
+    for stale in (out_dir / "model").glob("best_*.pth"):
         stale.unlink()  # a former training's best would pass for this one's
-    _run("tools/train.py", CONFIG, "--work-dir", out_dir / "model", "--cfg-options", f"data_root={out_dir}/data/",
-         f"train_cfg.max_epochs={settings.epochs}", f"randomness.seed={settings.seed}")  # fmt: skip
-
-
-def _run(script: str, *arguments: object) -> None:
-    """Run one of the project's command lines, showing it as a user would type it."""
-    words = [script, *map(str, arguments)]
-    Console(stderr=True).rule(f"python {shlex.join(words)}", align="left", style="cyan")
-    code = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
-    if code:
-        raise RuntimeError(f"`python {shlex.join(words)}` ended with code {code}; its message stands above.")
+    options = [
+        f"data_root={out_dir}/data/",
+        f"train_cfg.max_epochs={settings.epochs}",
+        f"randomness.seed={settings.seed}",
+    ]
+    commands.run("tools/train.py", CONFIG, "--work-dir", out_dir / "model", "--cfg-options", *options)
 
 
 def map_on_cells(explained_dir: Path) -> float:
@@ -148,10 +159,11 @@ def _summarise(out_dir: Path, metrics: dict) -> None:
     ratio = map_on_cells(out_dir / "explained")
     console.print(f"Grad-CAM: {ratio:.0f} times as strong inside the explained boxes as outside (median over fields)")
     console.print(f"speed at batch 1: {speed['model_alone']['fps']:.1f} images/s (model alone, {speed['device']})")
-    for what, path in (
-        ("metrics", "test/metrics.json"),
-        ("precision-recall curves", "test/pr_curve.png"),
-        ("Grad-CAM of test fields", "explained/"),
-        ("weights and log", "model/"),
-    ):
-        console.print(f"{what:24s} {out_dir / path}")
+    commands.print_paths(
+        {
+            "metrics": out_dir / "test" / "metrics.json",
+            "precision-recall curves": out_dir / "test" / "pr_curve.png",
+            "Grad-CAM of test fields": out_dir / "explained",
+            "weights and log": out_dir / "model",
+        }
+    )

@@ -1,4 +1,4 @@
-"""Run the whole job on a synthetic set: draw, convert, train, test, explain (about 6 minutes on 2 cores).
+"""Run the whole job on a synthetic set: draw, convert; train, test and explain a detector, then a cell classifier.
 
 example: python tools/demo.py --out demo_out
 """

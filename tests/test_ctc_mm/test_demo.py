@@ -1,11 +1,14 @@
 """The demo's own part: which commands it runs, what it reuses, what it prints. The commands have tests of their own."""
 
 import json
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ctc_mm.demo as demo
+import ctc_mm.demo_commands as demo_commands
 from ctc_mm.formats.files import write_json
 
 RATES = {"score_thr": 0.4, "precision": 0.9, "recall": 0.8, "f1": 0.847, "TP": 8, "FP": 1, "FN": 2}
@@ -16,7 +19,17 @@ METRICS = {
         "WBC": {"AP": None, "at_frozen_thr": None, "at_score_thr": RATES | {"precision": None}},
     },
 }
-SETTINGS = demo.DemoSettings(train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1)
+RATE = {"value": 0.75, "interval": [0.52, 0.9]}
+CELL_METRICS = {
+    "samples_by_label": {"CTC": 4, "WBC": 9},
+    "confidence": 0.95,
+    "AUC": {"value": 0.987, "interval": [0.95, 1.0]},
+    "operating_points": {"youden": {"sensitivity": RATE, "specificity": RATE}},
+    "size_baseline": {"AUC": {"value": 0.654, "interval": None}, "sensitivity": {"value": None}, "specificity": RATE},
+}
+SETTINGS = demo.DemoSettings(
+    train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1, explained_cells=4
+)
 
 
 @pytest.fixture
@@ -26,14 +39,21 @@ def commands(monkeypatch, tmp_path):
 
     def record(script, *words):
         ran.append([script, *map(str, words)])
+        out = {word: Path(value) for word, value in pairwise(ran[-1]) if word in ("--out", "--work-dir")}
         if script == "tools/train.py":
-            (tmp_path / "model").mkdir(exist_ok=True)
-            (tmp_path / "model" / "best_ctc_mAP50_epoch_1.pth").touch()
+            out["--work-dir"].mkdir(exist_ok=True)
+            (out["--work-dir"] / "best_ctc_mAP50_epoch_1.pth").touch()
         if script == "tools/test.py":
-            write_json(tmp_path / "test" / "metrics.json", METRICS)
-            write_json(tmp_path / "test" / "speed.json", {"model_alone": {"fps": 5.0}, "device": "cpu"})
+            is_cells = out["--out"].name == "cell_test"
+            write_json(out["--out"] / "metrics.json", CELL_METRICS if is_cells else METRICS)
+            write_json(out["--out"] / "speed.json", {"model_alone": {"fps": 5.0}, "device": "cpu"})
+        if script.endswith("coco_to_cells.py"):
+            for name in ("CTC", "WBC"):
+                (out["--out"] / "test" / name).mkdir(parents=True, exist_ok=True)
+                for index in range(3):
+                    (out["--out"] / "test" / name / f"{index}.png").touch()
 
-    monkeypatch.setattr(demo, "_run", record)
+    monkeypatch.setattr(demo_commands, "run", record)
     return ran
 
 
@@ -41,19 +61,23 @@ def scripts(commands):
     return [words[0].rpartition("/")[2] for words in commands]
 
 
-WHOLE = ["labelme_to_coco.py"] * 3 + ["train.py", "test.py", "explain.py"]
+USED = ["test.py", "explain.py", "test.py", "explain.py", "tsne.py"]
+CELLS = ["coco_to_cells.py"] * 3 + ["train.py"]
+WHOLE = ["labelme_to_coco.py"] * 3 + ["train.py"] + CELLS + USED
 
 
 def test_whole_chain_in_order_then_only_what_is_cheap(commands, tmp_path):
-    assert demo.run_demo(tmp_path, SETTINGS) == METRICS
+    assert demo.run_demo(tmp_path, SETTINGS) == {"detector": METRICS, "classifier": CELL_METRICS}
     assert scripts(commands) == WHOLE
     assert len(list((tmp_path / "data/images/train").glob("*.png"))) == 2
-    explain = commands[-1]
+    explain, explain_cells = (words for words in commands if words[0] == "tools/explain.py")
     assert sum(word.endswith(".png") for word in explain) == SETTINGS.explained
     assert any(word.endswith("best_ctc_mAP50_epoch_1.pth") for word in explain)
+    of_classes = [Path(word).parent.name for word in explain_cells if word.endswith(".png")]
+    assert of_classes == ["CTC", "CTC", "WBC", "WBC"]
     commands.clear()
     demo.run_demo(tmp_path, SETTINGS)
-    assert scripts(commands) == ["test.py", "explain.py"]
+    assert scripts(commands) == USED
 
 
 @pytest.mark.parametrize("change", ["settings", "weights", "again"])
@@ -67,8 +91,26 @@ def test_anything_changed_starts_anew(commands, tmp_path, change):
     settings = demo.DemoSettings(**{**vars(SETTINGS), "seed": 1}) if change == "settings" else SETTINGS
     demo.run_demo(tmp_path, settings, again=change == "again")
     assert scripts(commands) == WHOLE
-    assert [path.name for path in (tmp_path / "model").glob("*.pth")] == ["best_ctc_mAP50_epoch_1.pth"]
+    for folder in ("model", "cell_model"):
+        assert [path.name for path in (tmp_path / folder).glob("*.pth")] == ["best_ctc_mAP50_epoch_1.pth"]
     assert json.loads((tmp_path / "settings.json").read_text())["seed"] == settings.seed
+
+
+def test_a_classifier_that_is_not_there_is_trained_alone(commands, tmp_path):
+    demo.run_demo(tmp_path, SETTINGS)
+    commands.clear()
+    (tmp_path / "cell_model" / "best_ctc_mAP50_epoch_1.pth").unlink()
+    demo.run_demo(tmp_path, SETTINGS)
+    assert scripts(commands) == CELLS + USED
+
+
+def test_every_cell_command_is_told_data_and_channel(commands, tmp_path):
+    demo.run_demo(tmp_path, SETTINGS)
+    told = [words for words in commands if "configs/classification/light_cells.py" in words]
+    assert len(told) == 4
+    for words in told:
+        assert f"test_dataloader.dataset.data_root={tmp_path / 'cells' / 'test'}" in words
+        assert "channels=bright-field" in words
 
 
 def test_interrupted_training_is_not_taken_for_done(commands, tmp_path, monkeypatch):
@@ -78,7 +120,7 @@ def test_interrupted_training_is_not_taken_for_done(commands, tmp_path, monkeypa
         if script == "tools/train.py":
             raise RuntimeError("stopped")
 
-    monkeypatch.setattr(demo, "_run", fail)
+    monkeypatch.setattr(demo_commands, "run", fail)
     with pytest.raises(RuntimeError, match="stopped"):
         demo.run_demo(tmp_path, SETTINGS, again=True)
     assert not (tmp_path / "settings.json").exists()
@@ -90,7 +132,18 @@ def test_summary_shows_the_frozen_threshold_and_every_path(commands, tmp_path, c
     assert "0.910" in shown
     assert "0.800" in shown
     assert "0.500" not in shown
-    for part in ("test/metrics.json", "test/pr_curve.png", "explained", "model"):
+    assert "0.987 [0.95, 1.00]" in shown
+    assert "0.654" in shown
+    assert "0.750 [0.52, 0.90]" in shown
+    assert "4 CTC, 9 WBC" in shown
+    for part in (
+        "test/metrics.json",
+        "test/pr_curve.png",
+        "explained",
+        "model",
+        "cell_test/roc.png",
+        "cell_map/tsne.html",
+    ):
         assert str(tmp_path / part) in shown
 
 
@@ -106,4 +159,4 @@ def test_map_on_cells_is_the_median_over_fields_with_boxes(tmp_path):
 
 def test_failed_command_is_named():
     with pytest.raises(RuntimeError, match="python tools/train.py --no-such-option.* ended with code 2"):
-        demo._run("tools/train.py", "--no-such-option")
+        demo_commands.run("tools/train.py", "--no-such-option")
