@@ -1,4 +1,4 @@
-"""Make the pictures of the guides, docs/images/{inspect_*,crops}.png, from phantoms: same program, same bytes."""
+"""Make the pictures of the guides, docs/images/{inspect_*,crops,augmentation}.png, from phantoms: same bytes again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from ctc_mm.imfish import classify_field
 from ctc_mm.imfish.picture import draw_imfish
 from ctc_mm.phantoms.brightfield import generate_field
 from ctc_mm.phantoms.brightfield_config import BrightfieldPhantomConfig
+from ctc_mm.phantoms.deparray import generate_patients
+from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig
 from ctc_mm.phantoms.imfish import generate_imfish_field
 from ctc_mm.phantoms.imfish_config import ImFISHPhantomConfig
 
@@ -71,6 +73,25 @@ def draw_crops(seed: int) -> np.ndarray:
     return np.vstack(rows)
 
 
+def draw_augmentation(seed: int) -> np.ndarray:
+    """One synthetic bright-field cell, uint8: as it is at the left, then changed by each group of transforms."""
+    from ctc_mm.datasets.transforms import CellGeometry, CellIllumination, CellNoise
+
+    config = DEPArrayPhantomConfig(patients=1, ctc_count=(1, 1), wbc_count=(0, 0), rejected_fraction=0, batch_effects=0)
+    cell = next(iter(generate_patients(config, seed))).cells[0].brightfield.astype(np.float32)
+    groups = {"geometry": CellGeometry(), "light": CellIllumination(), "noise": CellNoise()}
+    np.random.seed(seed)  # noqa: NPY002  # where the transforms draw their seeds, as MMEngine sets it
+    rows = []
+    for name, transform in groups.items():
+        images = [cell, *(transform({"img": cell})["img"] for _ in range(CROPS_IN_ROW - 1))]
+        large = [cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for image in images]
+        row = np.hstack([np.pad(image, CROP_GAP_PX // 2, constant_values=255) for image in large])
+        title = np.full((24, row.shape[1]), 255, np.float32)
+        cv2.putText(title, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
+        rows += [title, row]
+    return np.rint(np.vstack(rows)).astype(np.uint8)
+
+
 def draw_pictures(seed: int) -> dict[str, Picture]:
     """Draw each kind of picture, by name."""
     field = imfish_phantom(seed)
@@ -92,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         picture.save(path)
         print("\n".join([f"{path}:", *picture.summary]))
     write_png(args.out / "crops.png", draw_crops(args.seed))
+    write_png(args.out / "augmentation.png", draw_augmentation(args.seed))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def script(repo, monkeypatch):
 def test_small_pictures_with_the_same_bytes_again(script, tmp_path, capsys):
     for folder in ("one", "two"):
         script.main(["--out", str(tmp_path / folder)])
-    names = ["crops.png", *(f"inspect_{what}.png" for what in ("cells", "imfish", "nuclei"))]
+    names = ["augmentation.png", "crops.png", *(f"inspect_{what}.png" for what in ("cells", "imfish", "nuclei"))]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names
     for name in names:
         data = (tmp_path / "one" / name).read_bytes()
