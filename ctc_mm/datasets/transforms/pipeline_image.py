@@ -19,6 +19,6 @@ def require_0_to_255(results: dict, transform: str) -> np.ndarray:
         found = f"{image.dtype} from {image.min():g} to {image.max():g}"
         raise ValueError(
             f"{results.get('img_path', 'img')}: {transform} needs pixels in 0-255, received {found}; "
-            "load with ctc_mm.LoadMicroscopyImage and put normalisation after it"
+            "load with ctc_mm.LoadMicroscopyImage or LoadCellImage and put normalisation after it"
         )
     return image
