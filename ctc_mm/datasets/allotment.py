@@ -33,21 +33,23 @@ def allot(counts: np.ndarray, shares: np.ndarray, absence: np.ndarray, rng: np.r
     """
     if len(counts) < len(shares):
         raise ValueError(f"{len(shares)} parts need at least as many groups. Received: {len(counts)}")
-    problem = _Problem(counts / counts.sum(axis=0), np.asarray(shares, float), np.asarray(absence, float))
+    totals = counts.sum(axis=0)
+    weights = np.sqrt(totals.max() / totals)
+    problem = _Problem(counts / totals, weights, np.asarray(shares, float), np.asarray(absence, float))
     results = [problem.improve(problem.start(rng)) for _ in range(STARTS)]
     return min(results, key=problem.total)
 
 
 class _Problem:
-    """Groups' portions of each class (groups, classes), wanted shares and cost of absence (parts,)."""
+    """Groups' portions of each class (groups, classes), weights (classes,), shares and cost of absence (parts,)."""
 
-    def __init__(self, portions: np.ndarray, shares: np.ndarray, absence: np.ndarray) -> None:
-        self.portions, self.shares, self.absence = portions, shares, absence
+    def __init__(self, portions: np.ndarray, weights: np.ndarray, shares: np.ndarray, absence: np.ndarray) -> None:
+        self.portions, self.weights, self.shares, self.absence = portions, weights, shares, absence
         self.smallest = portions[portions > 0].min() / 2
 
     def cost(self, held: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """Cost of parts that hold these portions, (..., classes) and numbers of parts (...)."""
-        misses = ((held - self.shares[parts][..., None]) ** 2).sum(axis=-1)
+        misses = (held - self.shares[parts][..., None]) ** 2 @ self.weights
         return misses + self.absence[parts] * (held < self.smallest).sum(axis=-1)
 
     def held(self, part_of: np.ndarray) -> np.ndarray:
@@ -63,7 +65,7 @@ class _Problem:
         """Largest group first, each to the part where it helps most; equal ones in random order."""
         groups, parts = len(self.portions), np.arange(len(self.shares))
         order = rng.permutation(groups)
-        order = order[np.argsort(-self.portions[order].max(axis=1), kind="stable")]
+        order = order[np.argsort(-(self.portions * self.weights)[order].max(axis=1), kind="stable")]
         ranking = rng.permutation(len(parts))
         held, sizes = np.zeros((len(parts), self.portions.shape[1])), np.zeros(len(parts), int)
         part_of = np.zeros(groups, np.int64)

@@ -245,7 +245,7 @@ def _fold(units: Units, name: str, is_test: np.ndarray, val_fraction: float, see
         if least < 2:
             raise ConfigError(
                 f"split: fold {name!r} has {least} group(s) left to train on, and a validation part needs one more; "
-                "take more groups, val_fraction=0, or split unit by unit (ungrouped), which warns"
+                "take more folds or groups, val_fraction=0, or split unit by unit (ungrouped), which warns"
             )
         shares = np.array([val_fraction, 1 - val_fraction])
         absence = np.array([ABSENT_IN_VALIDATION, ABSENT_IN_TRAINING])
