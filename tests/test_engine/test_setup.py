@@ -2,7 +2,17 @@ import pytest
 
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.errors import ConfigError
-from ctc_mm.registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+from ctc_mm.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    TRANSFORMS,
+    VISBACKENDS,
+    WEIGHT_INITIALIZERS,
+)
 
 CONFIG = "configs/lite/ssdlite_cbam_mobilenetv2_ctc.py"
 
@@ -45,6 +55,44 @@ def test_classes_reach_data_sets_and_head(repo):
     for wrong in ("CTC", (), (1, 2)):
         with pytest.raises(ConfigError, match="classes takes names in the order of the label file"):
             load_config(repo / CONFIG, {"classes": wrong})
+
+
+CELLS = "configs/classification/light_cells.py"
+
+
+def test_classes_and_channels_reach_a_classifier(repo):
+    config = load_config(repo / CELLS, {"classes": ("CTC", "WBC", "debris"), "channels": ["dapi", "cep8"]})
+    assert config.model.head.num_classes == 3
+    assert [dataset.metainfo.classes for dataset in datasets(config)] == [("CTC", "WBC", "debris")] * 3
+    assert [dataset.channels for dataset in datasets(config)] == [["dapi", "cep8"]] * 3
+
+
+def test_channels_of_their_own_stay(repo, tmp_path):
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(
+        f"_base_ = {str(repo / CELLS)!r}\ntrain_dataloader = dict(dataset=dict(channels=['brightfield', 'dapi']))\n"
+    )
+    config = load_config(leaf, {"channels": "phase"})
+    assert [dataset.channels for dataset in datasets(config)] == [["brightfield", "dapi"], "phase", "phase"]
+
+
+def test_classes_reach_the_heads_of_teacher_and_student(repo, tmp_path):
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(
+        f"_base_ = {str(repo / CELLS)!r}\n"
+        "one = dict(head=dict(type='LinearClsHead', num_classes=2), neck=dict(num_classes=7))\n"
+        "model = dict(_delete_=True, student=one, teachers=[one, dict(cls_head=dict(num_classes=2))])\n"
+    )
+    model = load_config(leaf, {"classes": ("CTC", "WBC", "rest")}).model
+    assert model.student.head.num_classes == model.teachers[0].head.num_classes == 3
+    assert model.teachers[1].cls_head.num_classes == 3
+    assert model.student.neck.num_classes == 7
+
+
+@pytest.mark.parametrize("scope", [None, "mmseg"])
+def test_other_scopes_are_refused(scope):
+    with pytest.raises(ConfigError, match="default_scope must be mmdet or mmpretrain"):
+        register_all_modules(scope)
 
 
 @pytest.mark.parametrize("key", ["max_epochs", "base_lr", "num_classes", "input_size", "metainfo.target"])
@@ -97,9 +145,11 @@ def test_every_part_is_registered():
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
-            "DroppedCellsHook", "TSNEHook",
+            "DroppedCellsHook", "TSNEHook", "EpochSeedHook", "FinishedEpochHook",
         },
         METRICS: {"CTCBinaryMetric", "CTCDetMetric"},
+        OPTIM_WRAPPERS: {"CPUAmpOptimWrapper"},
+        VISBACKENDS: {"MLflowBackend"},
     }  # fmt: skip
     for registry, names in expected.items():
         assert set(registry.module_dict) == names

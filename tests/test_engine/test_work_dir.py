@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from ctc_mm.engine.work_dir import best_checkpoint, require_last_checkpoint
 from ctc_mm.errors import CheckpointError
@@ -14,6 +15,23 @@ def test_latest_best_by_number_not_by_letter(tmp_path):
     for epoch in (2, 9, 10):
         (tmp_path / f"best_ctc_mAP50_epoch_{epoch}.pth").touch()
     assert best_checkpoint(tmp_path).name == "best_ctc_mAP50_epoch_10.pth"
+
+
+def test_a_training_by_iterations_has_a_best_too(tmp_path):
+    for name in ("best_ctc_balanced_log_loss_iter_900.pth", "best_ctc_balanced_log_loss_iter_1000.pth", "bestiary.pth"):
+        (tmp_path / name).touch()
+    assert best_checkpoint(tmp_path).name == "best_ctc_balanced_log_loss_iter_1000.pth"
+
+
+def test_what_an_earlier_training_left_is_not_the_best(tmp_path):
+    for epoch in (3, 12):
+        (tmp_path / f"best_ctc_AUC_epoch_{epoch}.pth").touch()
+    hub = {"runtime_info": {"best_ckpt": "/moved/since/best_ctc_AUC_epoch_3.pth"}}
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "message_hub": hub}, tmp_path / "epoch_5.pth")
+    (tmp_path / "last_checkpoint").write_text("/moved/since/epoch_5.pth")
+    assert best_checkpoint(tmp_path).name == "best_ctc_AUC_epoch_3.pth"
+    (tmp_path / "epoch_5.pth").unlink()
+    assert best_checkpoint(tmp_path).name == "best_ctc_AUC_epoch_12.pth"
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["no_folder", "empty_folder"])
