@@ -87,11 +87,13 @@ def _in_words(figures: Mapping[str, Any]) -> str:
     if "agreement" in figures:
         return f"{figures['agreement']['all']:.3f} of the neighbours in the map have the new cell's class"
     words = [f"KL divergence {figures['kl_divergence']:.3f}"]
-    silhouette = figures["silhouette_map"]["all"]
+    silhouette = figures["silhouette_features"]["all"]
     for name, value in (
         ("neighbours kept", figures["neighbour_preservation"]),
         ("trustworthiness", figures["trustworthiness"]),
-        ("silhouette of the classes", silhouette),
+        ("silhouette of the classes in the features", silhouette),
     ):
         words.append(f"{name} {'not defined' if value is None else format(value, '.3f')}")
+    if figures["silhouette_groups"] is not None:
+        words.append(f"of the groups {figures['silhouette_groups']:.3f}")
     return ", ".join(words)

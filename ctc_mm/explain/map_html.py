@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ctc_mm.explain.features_table import FeatureTable, MapPoint
-from ctc_mm.explain.map_view import Panel, colours_of, drawing_order
+from ctc_mm.explain.map_view import PALETTE, Panel, colours_of, drawing_order
 
 # All thumbnails share one sheet of about this many pixels: 14,000 cells stay under 5 MB.
 SHEET_PX = 8_400_000
@@ -44,6 +44,7 @@ def map_html(panels: Sequence[Panel], table: FeatureTable, title: str, notes: Se
         "points": _columns(table.points),
         "order": drawing_order(table).tolist(),
         "layers": [_layer(panel) for panel in panels],
+        "palette": list(PALETTE),
         "thumbnail": {"side": side, "columns": columns},
     }
     return _template().render(title=title, notes=list(notes), data=data, sheet=sheet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,13 @@ from ctc_mm.explain.tsne_quality import (
     neighbour_count,
     neighbour_preservation,
     silhouette_by_class,
+    silhouettes,
     trustworthiness,
 )
 
 AGREEMENT_NEIGHBOURS = 15
+# More groups than this are single images rather than patients.
+MOST_GROUPS = 200
 
 
 @dataclass(frozen=True)
@@ -91,19 +94,29 @@ def map_layers(
             reasons.append(f"layer {name}: {reason}")
             continue
         tsne = embed_tsne(features, options)
-        maps.append(LayerMap(name, tsne, map_quality(tsne, table.labels, table.categories)))
+        groups = [point.group for point in table.points]
+        maps.append(LayerMap(name, tsne, map_quality(tsne, table.labels, table.categories, groups)))
         notes += [f"layer {name}: {note}" for note in tsne.notes]
     if not maps:
         raise NothingToMapError(f"t-SNE has nothing to draw: {'; '.join(reasons)}")
     return tuple(maps), (*notes, *(f"no map of {reason}" for reason in reasons))
 
 
-def map_quality(tsne: TSNEMap, labels: np.ndarray, categories: tuple[str, ...]) -> dict[str, Any]:
+def map_quality(
+    tsne: TSNEMap, labels: np.ndarray, categories: tuple[str, ...], groups: Sequence[str] = ()
+) -> dict[str, Any]:
     """Figures of a map for JSON; None stands for what is not defined (silhouette of one class).
 
     ``kl_divergence`` (nats), ``perplexity``, ``neighbour_preservation`` and ``trustworthiness`` over ``neighbours``
-    nearest neighbours, ``silhouette_map`` and ``silhouette_features`` by class and for all, ``variance_kept`` by PCA.
-    Features are those whose distances t-SNE took.
+    nearest neighbours, ``silhouette_map`` and ``silhouette_features`` by class and for all, ``silhouette_groups`` in
+    the features, ``variance_kept`` by PCA. Features are those whose distances t-SNE took.
+
+    Args:
+        tsne: the map.
+        labels: int (N,).
+        categories: names of the labels.
+        groups: patient or raw image of each sample, "" where it is not known. Where groups are further apart than
+            classes, the layer holds how an image was taken rather than what it shows.
     """
     count = len(tsne.coordinates)
     return {
@@ -116,6 +129,7 @@ def map_quality(tsne: TSNEMap, labels: np.ndarray, categories: tuple[str, ...]) 
         "trustworthiness": defined(trustworthiness(tsne.features, tsne.coordinates)),
         "silhouette_map": _by_class(silhouette_by_class(tsne.coordinates, labels, categories)),
         "silhouette_features": _by_class(silhouette_by_class(tsne.features, labels, categories)),
+        "silhouette_groups": _silhouette_of_groups(tsne.features, groups),
     }
 
 
@@ -163,6 +177,14 @@ def place_layers(
 def defined(value: float) -> float | None:
     """The value, or None where it is NaN, for which JSON has no word."""
     return None if math.isnan(value) else value
+
+
+def _silhouette_of_groups(features: np.ndarray, groups: Sequence[str]) -> float | None:
+    """Mean silhouette of groups; None unless all samples have one, and there are 2 to ``MOST_GROUPS``."""
+    numbers = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
+    if len(numbers) != len(features) or "" in groups or not 2 <= len(set(numbers.tolist())) <= MOST_GROUPS:
+        return None
+    return float(silhouettes(features, numbers).mean())
 
 
 def _by_class(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -102,6 +102,18 @@ def test_layer_with_nan_is_named():
         map_layers(replace(table, features={"conv5": broken}), OPTIONS)
 
 
+def test_groups_further_apart_than_classes_are_told():
+    """A layer that holds how an image was taken, not what it shows."""
+    table = make_table()
+    of_groups = np.array([int(point.group == "P1") for point in table.points], np.float32)[:, None] * 50
+    shifted = replace(table, features={"conv5": table.features["conv5"] + of_groups})
+    quality = map_layers(shifted, OPTIONS)[0][0].quality
+    assert quality["silhouette_groups"] > 0.7 > 0.2 > quality["silhouette_features"]["all"]
+    assert map_layers(table, OPTIONS)[0][0].quality["silhouette_groups"] < 0.1
+    unknown = tuple(replace(point, group="") for point in table.points)
+    assert map_layers(replace(table, points=unknown), OPTIONS)[0][0].quality["silhouette_groups"] is None
+
+
 def test_one_class_has_a_map_without_silhouette():
     table = make_table()
     alone = table.chosen(np.flatnonzero(table.labels == 1))
@@ -242,7 +254,7 @@ def test_page_asks_nothing_of_the_network_and_escapes_names(mapped):
     tags = Reader(html).tags
     assert {tag for tag, _ in tags} == {
         "html", "head", "meta", "title", "style", "body", "h1", "p", "div", "label", "select", "span", "canvas",
-        "strong", "button", "table", "tbody", "script",
+        "option", "strong", "button", "table", "tbody", "script",
     }  # fmt: skip
     assert not any({"src", "href", "onerror", "onload", "action"} & set(attributes) for _, attributes in tags)
     policy = next(attributes["content"] for _, attributes in tags if "http-equiv" in attributes)
