@@ -177,7 +177,7 @@ def draw_reliability(
         confidence: of the (exact) interval of each observed share.
         target: name of the class looked for.
     """
-    figure = new_figure(6, 6.2)
+    figure = new_figure(6, 6.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="what is predicted is observed")
     for index, (name, (table, error)) in enumerate(bins.items()):
@@ -196,7 +196,7 @@ def draw_reliability(
     below.set(xlabel=f"predicted probability of {target}", ylabel="cells", yscale="symlog", xlim=(-0.02, 1.02))
     below.set_ylim(0, 2 * max(1, *(int(table.count.max()) for table, _ in bins.values())))
     below.grid(alpha=0.3)
-    axes.legend(loc="upper left", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small", frameon=False)
     return png_bytes(figure)
 
 
