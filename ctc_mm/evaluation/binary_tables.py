@@ -42,7 +42,7 @@ def confusion_csv(tables: Mapping[str, tuple[float | None, BinaryCounts]]) -> st
 
 
 def reliability_csv(bins: Mapping[str, tuple[ReliabilityBins, float]], confidence: float = 0.95) -> str:
-    """One row a bin: ``scores,from,to,cells,ctc,mean_probability,observed,low,high`` (exact interval)."""
+    """One row a bin: ``scores,from,to,cells,target,mean_probability,observed,low,high`` (exact interval)."""
     rows = []
     for name, (table, _) in bins.items():
         for index, count in enumerate(table.count.tolist()):
@@ -52,7 +52,7 @@ def reliability_csv(bins: Mapping[str, tuple[ReliabilityBins, float]], confidenc
                 float(table.mean_probability[index]), float(table.observed[index]),
                 *clopper_pearson(n_target, count, confidence),
             ))  # fmt: skip
-    return csv_text(("scores", "from", "to", "cells", "ctc", "mean_probability", "observed", "low", "high"), rows)
+    return csv_text(("scores", "from", "to", "cells", "target", "mean_probability", "observed", "low", "high"), rows)
 
 
 def _four(counts: BinaryCounts) -> tuple[int, int, int, int]:

@@ -100,7 +100,7 @@ def test_confusion_and_reliability_tables_by_hand():
     assert header.startswith("point,threshold,tp,fp,fn,tn,sensitivity,specificity,precision,F1,")
     assert row.startswith("half,0.5,1,0,1,2,0.5,1.0,1.0,0.6666666666666666,")
     lines = reliability_csv({"scores": (reliability_bins(GT, SCORE, 2), 0.1)}).splitlines()
-    assert lines[0] == "scores,from,to,cells,ctc,mean_probability,observed,low,high"
+    assert lines[0] == "scores,from,to,cells,target,mean_probability,observed,low,high"
     assert lines[1].startswith("scores,0.0,0.5,1,0,0.1,0.0,0.0,0.975")
     assert lines[2].startswith("scores,0.5,1.0,3,2,0.66666")
     assert reliability_csv({"s": (reliability_bins(GT[:0], SCORE[:0], 1), 0.1)}).splitlines()[1] == "s,0.0,1.0,0,0,,,,"
