@@ -63,7 +63,8 @@ class SingleCellDataset(BaseDataset):
         combine: ``'samples'``: each channel of a cell is a sample; ``'stack'``: they are planes of one image, in the
             order of ``channels``.
         label_map: label of the table -> class; None in the place of a class leaves its cells out.
-        white_level: pixel value that stands for white; None: found once for all images of a channel.
+        white_level: pixel value that stands for white, or one for each channel of the files, as ``metainfo`` has them;
+            None, and for channels that are not named: found once for all images of a channel.
         size_from: source of the diameters, see ``cell_size.cell_sizes``; ``'auto'`` measures nothing in images.
         **kwargs: those of ``mmpretrain.BaseDataset``.
 
@@ -89,7 +90,7 @@ class SingleCellDataset(BaseDataset):
         channels: str | Sequence[str] | None = None,
         combine: Combine = "samples",
         label_map: Mapping[str, str | None] | None = None,
-        white_level: float | None = None,
+        white_level: float | Mapping[str, float] | None = None,
         size_from: SizeSource = "auto",
         **kwargs: Any,
     ) -> None:
@@ -283,9 +284,13 @@ class SingleCellDataset(BaseDataset):
         """White level by the channels of the files in use: of all their images, so that all parts agree."""
         used_paths = {path for sample in samples for path in sample.paths}
         used = sorted({record.channel for record in every if record.path in used_paths})
-        if self.white_level is not None:
+        if self.white_level is not None and not isinstance(self.white_level, Mapping):
             return dict.fromkeys(used, float(self.white_level))
-        return {name: find_white_level(one.path for one in every if one.channel == name) for name in used}
+        given = self.white_level or {}
+        return {
+            name: float(given[name]) if name in given else find_white_level(r.path for r in every if r.channel == name)
+            for name in used
+        }
 
     def _log_summary(self, data_list: list[dict], classes: list[str]) -> None:
         counts = Counter(info["gt_label"] for info in data_list)

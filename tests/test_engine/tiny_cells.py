@@ -30,8 +30,8 @@ val_dataloader = dict(
 test_dataloader = dict(
     batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(**dataset, split='test', pipeline=test_pipeline, test_mode=True))
-val_evaluator = dict(type='ctc_mm.CTCBinaryMetric')
-test_evaluator = dict(type='ctc_mm.CTCBinaryMetric')
+val_evaluator = dict(type='ctc_mm.CTCBinaryMetric', n_resamples=50)
+test_evaluator = dict(type='ctc_mm.CTCBinaryMetric', n_resamples=50)
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
@@ -55,8 +55,11 @@ log_level = 'INFO'
 """
 
 
-def draw_cells(root, counts=COUNTS, channels=("brightfield",), um_per_px=0.5, seed=0):
-    """Write CTCs (large discs) and WBCs (small ones) of 24 px, four patients a split, and return ``root``."""
+def draw_cells(root, counts=COUNTS, channels=("brightfield",), um_per_px=0.5, seed=0, scale=None):
+    """Write CTCs (large discs) and WBCs (small ones) of 24 px, four patients a split, and return ``root``.
+
+    Without ``scale`` they are 8-bit, else 16-bit, 8-bit values times ``scale[split]``.
+    """
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:24, :24] - 11.5
     with CellSetWriter(root, overwrite=True) as writer:
@@ -67,6 +70,8 @@ def draw_cells(root, counts=COUNTS, channels=("brightfield",), um_per_px=0.5, se
                     for channel in channels:
                         disc = np.hypot(y, x) < radius_px + generator.normal(0, 0.7)
                         image = np.clip(110 + 60 * disc + generator.normal(0, 10, disc.shape), 0, 255).astype(np.uint8)
+                        if scale is not None:
+                            image = image.astype(np.uint16) * np.uint16(scale[split])
                         row = CellRow(
                             cell_id=cell, channel=channel, label=label, group=f"{split}_P{index % 4}", split=split,
                             source=f"{split}_P{index % 4}.tif", box_xyxy=(0.0, 0.0, 24.0, 24.0), um_per_px=um_per_px,
