@@ -4,6 +4,7 @@ docs/results/classification.md tells what came out.
 
 example: python benchmarks/classification.py draw bccd imfish --data ../shared/data --out work/sets
          python benchmarks/classification.py run bccd imfish_cnn --sets work/sets --out work/runs
+         python benchmarks/classification.py tables --sets work/sets --runs work/runs
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import classification_phantoms as phantoms
 import classification_plan as plan
+import classification_tables as tables
 import cv2
 from classification_sets import draw_bccd, once
 
@@ -53,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     running.add_argument("names", nargs="*", default=[""], metavar="NAME", help="runs whose name begins so (all)")
     running.add_argument("--sets", type=Path, required=True, help="folder of the sets")
     running.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    telling = commands.add_parser("tables", help="print the tables of the finished runs")
+    telling.add_argument("--sets", type=Path, required=True, help="folder of the sets")
+    telling.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     return parser
 
 
@@ -63,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for run in plan.chosen(args.names):
             seconds = plan.execute(run, args.sets.resolve(), args.out.resolve())
             print(f"{run.name}: {seconds:.0f} processor seconds", flush=True)
+        return
+    if args.command == "tables":
+        print("\n\n".join(tables.every_table(args.runs, args.sets)))
         return
     for name in dict.fromkeys(args.sets):
         draw(name, args.data, args.out)

@@ -20,8 +20,14 @@ from ctc_mm.formats.files import write_json
 CONFIGS = "configs/classification"
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 DEPARRAY_SEEDS = tuple(range(5))
-# The same number of steps in each arm: with DAPI images as further samples an epoch is twice as long.
-DEPARRAY_ARMS = {"brightfield": 20, "dapi": 10, "distilled": 20}
+# Arm -> config and epochs. DAPI images as further samples make an epoch twice as long: with 10 of them an arm takes as
+# many steps as bright field alone and sees each bright-field image half as often; with 20 it is the other way round.
+DEPARRAY_ARMS = {
+    "brightfield": ("light_brightfield", 20),
+    "dapi": ("light_dapi", 10),
+    "dapi_twice": ("light_dapi", 20),
+    "distilled": ("light_distilled", 20),
+}
 IMFISH_FOLDED = ("cnn", "alexnet", "resnet18", "resnet50")
 IMFISH_HELD_OUT = ("vgg16", "vgg19")
 CULTURED = "label_free_cultured_to_patients"
@@ -101,9 +107,9 @@ def deparray_runs() -> list[Run]:
     runs = []
     for seed in DEPARRAY_SEEDS:
         options = ("--protocol", "holdout", "--holdout", "test", "--seed", str(seed))
-        for arm, length in DEPARRAY_ARMS.items():
-            config, data = f"deparray/light_{arm}.py", f"deparray_{seed}/cells"
-            runs.append(Run(f"deparray_{arm}_{seed}", config, data, options, epochs(length)))
+        for arm, (config, length) in DEPARRAY_ARMS.items():
+            data = f"deparray_{seed}/cells"
+            runs.append(Run(f"deparray_{arm}_{seed}", f"deparray/{config}.py", data, options, epochs(length)))
     return runs
 
 

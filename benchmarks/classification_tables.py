@@ -233,3 +233,13 @@ def label_free_table(runs: Path) -> str:
                 )
             )  # fmt: skip
     return markdown_table(header, rows)
+
+
+def every_table(runs: Path, sets: Path) -> list[str]:
+    """All tables, those of runs that were not made saying so."""
+    return [
+        f"## BCCD\n\n{bccd_table(runs, sets)}",
+        f"## imFISH\n\n{imfish_table(runs)}\n\n{imfish_false_positives(runs, sets)}",
+        f"## DEPArray\n\n{deparray_table(runs)}",
+        f"## label-free\n\n{label_free_table(runs)}",
+    ]

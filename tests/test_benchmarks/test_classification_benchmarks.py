@@ -194,7 +194,7 @@ def test_every_run_has_a_config_and_a_name_of_its_own(repo, tmp_path):
     (tmp_path / "runs" / plan.CULTURED / "fold_0" / "model").mkdir(parents=True)
     best = tmp_path / "runs" / plan.CULTURED / "fold_0" / "model" / "best_ctc_balanced_log_loss_epoch_3.pth"
     best.write_bytes(b"")
-    assert len(runs) == 3 + 3 * 5 + 6 + 7
+    assert len(runs) == 3 + 4 * 5 + 6 + 7
     for run in runs.values():
         words = run.command(tmp_path / "sets", tmp_path / "runs")
         assert (f"model.backbone.init_cfg.checkpoint={best}" in words) == ("frozen_" in run.name)
