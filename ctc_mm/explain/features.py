@@ -4,8 +4,8 @@ Names of layers:
 
 - ``input``: the pixels that the pipeline hands to the model;
 - ``conv5``, ``fc2``: the fifth convolution, the second fully connected layer, counted in the order in which the model
-  holds them (shortcuts count); ``last_conv``, ``last_fc``. Activation and normalisation that stand right behind a
-  convolution belong to it;
+  holds them, as its name does: ResNet18 has ``conv1`` to ``conv17`` and ``fc1``, shortcuts do not count, nor does a
+  teacher; ``last_conv``, ``last_fc``. Activation and normalisation that stand right behind a convolution belong to it;
 - ``pre_logits``: what the last fully connected layer is given;
 - every name of ``model.named_modules()``: ``neck``, ``backbone.layer3``, ``backbone.features.7`` ...;
 - ``backbone[0]``: of a module with several outputs (stages, levels), or one that is used several times, the first one.
@@ -75,7 +75,7 @@ def layer_aliases(model: nn.Module) -> dict[str, Layer]:
     modules = dict(model.named_modules())
     aliases = {INPUT: Layer(INPUT, None)}
     for prefix, kind in _ORDINALS.items():
-        found = [name for name in _module_names(model) if isinstance(modules[name], kind)]
+        found = [name for name in _module_names(model) if isinstance(modules[name], kind) and _is_counted(name)]
         targets = [_with_activation(modules, name) if prefix == "conv" else name for name in found]
         numbered = {f"{prefix}{number}": target for number, target in enumerate(targets, 1)}
         numbered |= {f"last_{prefix}": targets[-1]} if targets else {}
@@ -219,6 +219,12 @@ def _valid_names(asked: str, known: Mapping[str, Layer]) -> str:
 def _module_names(model: nn.Module) -> list[str]:
     names = [name for name, _ in model.named_modules()]
     return [name for name in names if name and name.split(".")[0] != "data_preprocessor"]
+
+
+def _is_counted(name: str) -> bool:
+    """Whether a layer is on the way from the image to the scores: no shortcut of a residual block, no teacher."""
+    parts = name.split(".")
+    return parts[0] != "teacher" and "downsample" not in parts
 
 
 def _with_activation(modules: Mapping[str, nn.Module], name: str) -> str:

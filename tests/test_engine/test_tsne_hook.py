@@ -124,7 +124,7 @@ def test_wrapped_model_is_unwrapped(config_file, tmp_path):
 
 def test_unknown_layer_is_an_error_with_the_valid_names(config_file, tmp_path):
     runner = build(config_file, tmp_path / "run", dict(layers=("convolution5",)))
-    with pytest.raises(ValueError, match=r"no layer 'convolution5'. Valid names: input, conv1 to conv20"):
+    with pytest.raises(ValueError, match=r"no layer 'convolution5'. Valid names: input, conv1 to conv17"):
         runner.test()
 
 

@@ -79,7 +79,7 @@ def test_unknown_layer_lists_the_valid_ones(model):
     with pytest.raises(ValueError, match="the model has no layer 'convv5'") as caught:
         resolve_layers(model, ["input", "convv5"])
     message = str(caught.value)
-    assert "Valid names: input, conv1 to conv20, last_conv, fc1 to fc1, last_fc, pre_logits; backbone, " in message
+    assert "Valid names: input, conv1 to conv17, last_conv, fc1 to fc1, last_fc, pre_logits; backbone, " in message
     assert "backbone.layer1" in message
     assert "data_preprocessor" not in message
     assert "Did you mean conv5" in message
@@ -110,6 +110,13 @@ def test_convolutions_of_vgg_are_counted_in_order_with_their_activation():
     assert default_layers(vgg, is_detector=False) == ("input", "conv5", "conv7", "last_fc")
     detector = SSDVGG(depth=16, out_feature_indices=(22, 34), ceil_mode=True)
     assert layer_aliases(detector)["conv1"].module == "features.1"  # the ReLU behind features.0
+
+
+def test_layers_of_a_teacher_have_no_short_names():
+    model = nn.Module()
+    model.backbone, model.head, model.teacher = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), nn.Sequential(nn.Linear(4, 2))
+    assert layer_aliases(model)["last_fc"].module == "head"
+    assert resolve_layers(model, ["teacher.0"])[0].module == "teacher.0"
 
 
 def test_default_layers_of_a_small_network():

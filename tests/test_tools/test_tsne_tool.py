@@ -162,7 +162,7 @@ def test_boxes_of_a_detector(tool, detector, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--layers", "conv99"), "the model has no layer 'conv99'. Valid names: input, conv1 to conv20"),
+        (("--layers", "conv99"), "the model has no layer 'conv99'. Valid names: input, conv1 to conv17"),
         (("--perplexity", "0"), "`perplexity` must be a number of at least 1; received 0.0"),
         (("--max-samples", "2"), "`max_samples` must be a whole number of at least 4"),
         (("--cfg-options", "test_dataloader.dataset.split=nowhere"), "no cell is left"),
