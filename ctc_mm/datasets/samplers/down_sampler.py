@@ -20,8 +20,7 @@ class DownSampler(Sampler):
 
     For the training set only. The imFISH paper reduces 13,472 nuclei that are no CTC to the 694 that are (reading 18).
     Drawn anew for each epoch, so that all of them are seen in time; ``once=True`` keeps the first draw, as
-    in the paper. All samples of the target are used. Where there are several other classes, each keeps its share of
-    them. All processes of a distributed run draw the same and take every n-th of it; the last few are filled up from
+    in the paper. All samples of the target are used; all others have the same chance, of whatever class. All processes of a distributed run draw the same and take every n-th of it; the last few are filled up from
     the start, so that all have equally many.
 
     ::
@@ -65,43 +64,30 @@ class DownSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.once, self.shuffle, self.round_up, self.epoch = once, shuffle, round_up, 0
         labels = labels_of(dataset)
-        self._targets = np.flatnonzero(labels == target)
-        self._others = [np.flatnonzero(labels == label) for label in np.unique(labels) if label != target]
-        self._quotas = self._share_out(ratio, target)
-        self._log(ratio, len(dataset))
-
-    def _share_out(self, ratio: float, target: int) -> np.ndarray:
-        """How many of each other class are drawn; largest remainders get what rounding leaves."""
-        sizes = np.array([len(members) for members in self._others], np.int64)
-        if len(self._targets) == 0 or sizes.sum() == 0:
+        self._targets, self._others = np.flatnonzero(labels == target), np.flatnonzero(labels != target)
+        if len(self._targets) == 0 or len(self._others) == 0:
             raise ConfigError(
-                f"DownSampler: class {target} has {len(self._targets)} samples and the others {sizes.sum()}; both are "
-                "needed. Check classes, split and label_map of the training set."
+                f"DownSampler: class {target} has {len(self._targets)} samples and the others {len(self._others)}; "
+                "both are needed. Check classes, split and label_map of the training set."
             )
-        self.wanted = max(1, round(ratio * len(self._targets)))
-        exact = sizes * min(1.0, self.wanted / sizes.sum())
-        quotas = np.floor(exact + 1e-9).astype(np.int64)
-        left_over = min(self.wanted, int(sizes.sum())) - quotas.sum()
-        quotas[np.argsort(quotas - exact, kind="stable")[:left_over]] += 1
-        return quotas
+        wanted = max(1, round(ratio * len(self._targets)))
+        self._drawn = min(wanted, len(self._others))
+        self._log(ratio, wanted)
 
-    def _log(self, ratio: float, total: int) -> None:
-        drawn, available = int(self._quotas.sum()), sum(map(len, self._others))
+    def _log(self, ratio: float, wanted: int) -> None:
         text = (
-            f"DownSampler: {len(self._targets)} samples of the target and {drawn} of {available} others "
-            f"{'(drawn once)' if self.once else '(drawn anew each epoch)'}, of {total} samples in all."
+            f"DownSampler: {len(self._targets)} samples of the target and {self._drawn} of {len(self._others)} others "
+            f"{'(drawn once)' if self.once else '(drawn anew each epoch)'}."
         )
-        if drawn < self.wanted:
-            text += f" The ratio {ratio:g} cannot be met: it asks for {self.wanted} others."
-        print_log(text, logger="current", level=30 if drawn < self.wanted else 20)
+        if self._drawn < wanted:
+            text += f" The ratio {ratio:g} cannot be met: it asks for {wanted} others."
+        print_log(text, logger="current", level=30 if self._drawn < wanted else 20)
 
     def indices(self, epoch: int) -> list[int]:
         """Places in the data set of what an epoch uses, of all processes together, in their order."""
         draw = np.random.default_rng([self.seed, 0 if self.once else epoch])
-        chosen = [self._targets]
-        for members, quota in zip(self._others, self._quotas, strict=True):
-            chosen.append(draw.choice(members, size=quota, replace=False))
-        places = np.sort(np.concatenate(chosen))
+        drawn = draw.choice(self._others, size=self._drawn, replace=False)
+        places = np.sort(np.concatenate([self._targets, drawn]))
         if self.shuffle:
             # A stream of its own: with `once` the order still changes with the epoch.
             places = np.random.default_rng([self.seed, epoch, 1]).permutation(places)
@@ -117,7 +103,7 @@ class DownSampler(Sampler):
 
     def __len__(self) -> int:
         """Number of samples that this process draws in an epoch."""
-        total = len(self._targets) + int(self._quotas.sum())
+        total = len(self._targets) + self._drawn
         return -(-(total if self.round_up else total - self.rank) // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
