@@ -21,6 +21,7 @@ from ctc_mm.engine.cross_validation.section import (
     shown,
     shown_interval,
     shown_rate,
+    shown_spread,
 )
 from ctc_mm.engine.cross_validation.statistics import MeanROC, mean_roc, mean_sd, number
 from ctc_mm.evaluation.binary_evaluation import FIXED, BinaryOptions, BinaryResult, evaluate_binary
@@ -195,13 +196,10 @@ def _paper_table(results: Sequence[FoldResult], measured: Sequence[tuple[_Pool, 
     rows = []
     if len(folds) > 1:
         spreads = [mean_sd([one.values.get(name, math.nan) for one in folds]) for name in names]
-        cells = [
-            f"{shown(one.mean)} ± {shown(one.sd)}" + (f", n={one.n}" if one.n_undefined else "") for one in spreads
-        ]
-        rows.append(("mean ± SD of folds", *cells))
+        rows.append(("mean ± SD of folds", *map(shown_spread, spreads)))
         sizes = [mean_sd([one.values.get(f"size_{name}", math.nan) for one in folds]) for name in ("AUC", "F1")]
         if sizes[0].n:
-            auc, f1 = (f"{shown(one.mean)} ± {shown(one.sd)}" for one in sizes)
+            auc, f1 = map(shown_spread, sizes)
             rows.append(("size alone, mean ± SD of folds", auc, "", "", "", "", f1))
     for pool, figures in measured:
         at = figures["operating_points"][FIXED]

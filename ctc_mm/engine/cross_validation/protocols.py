@@ -202,7 +202,7 @@ def fold_split(fold: PlannedFold, group_of: Mapping[str, str], group_key: str | 
     )
 
 
-def test_split(ids: Sequence[str], aside: Collection[str], seed: int) -> Split:
+def whole_test_split(ids: Sequence[str], aside: Collection[str], seed: int) -> Split:
     """Split file of a table that is tested as a whole, what a config cannot use of it (``aside``) left out."""
     return Split(
         kind="holdout",

@@ -36,7 +36,7 @@ from ctc_mm.engine.cross_validation.processes import (
     terminate_as_interrupt,
     training_environment,
 )
-from ctc_mm.engine.cross_validation.protocols import Division, divide, fold_split, test_split
+from ctc_mm.engine.cross_validation.protocols import Division, divide, fold_split, whole_test_split
 from ctc_mm.engine.cross_validation.section import shown_spread
 from ctc_mm.engine.cross_validation.sources import Source, source_of
 from ctc_mm.engine.cross_validation.statistics import Spread
@@ -203,7 +203,7 @@ def prepare_fold(
         set_data_root(elsewhere, options.test_data)
         made.test_dataloader = elsewhere.test_dataloader
         split_path = folder.path / "test_split.json"
-        write_split_file(split_path, test_split(fold.ids.test, other.aside, fold.seed))
+        write_split_file(split_path, whole_test_split(fold.ids.test, other.aside, fold.seed))
         other.use(made, "test", fold.ids.test, split_path, folder.path)
     write_config(folder.config, made)
 
