@@ -160,7 +160,8 @@ def _cells_of_table(classifier: TrainedModel, table: Path, split: str | None) ->
         raise ConfigError(f"{table}: no such table; give the cells.csv that a converter wrote")
     for name in ("split_file", "fold", "part", "folds", "exclude_folds"):
         config.pop(name, None)
-    level = classifier.image_info.get("white_level")
     config.update(data_root=str(table.parent), ann_file=table.name, split=split, test_mode=True)
-    dataset = DATASETS.build(config if level is None else config | {"white_level": level})
+    if classifier.white_level is not None:
+        config.setdefault("white_level", classifier.white_level)
+    dataset = DATASETS.build(config)
     return items_of_dataset(dataset, range(len(dataset)))

@@ -31,7 +31,8 @@ class TrainedModel:
     """A detector or a classifier with its test pipeline.
 
     ``image_info`` is what the model remembers of its images and the loading transform needs (white level, channel);
-    ``test_dataset`` is the config of the set that it is tested on.
+    ``white_level`` the former for a data set, a number or one for each channel; ``test_dataset`` is the config of the
+    set that it is tested on.
     """
 
     model: nn.Module
@@ -39,6 +40,7 @@ class TrainedModel:
     class_names: tuple[str, ...]
     operating_point: Mapping[str, Any] | None
     image_info: Mapping[str, Any]
+    white_level: float | Mapping[str, float] | None
     test_dataset: Mapping[str, Any]
 
     @property
@@ -107,6 +109,7 @@ def build_trained_model(
         class_names=tuple(dataset_meta.get("classes") or _classes_of(test_dataset, model)),
         operating_point=frozen_operating_point(checkpoint),
         image_info=_image_info(dataset_meta, test_dataset),
+        white_level=dataset_meta.get("white_level"),
         test_dataset=test_dataset,
     )
 

@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS
 import ctc_mm.models  # noqa: F401
 from ctc_mm.cli import run_cli
 from ctc_mm.evaluation.classification_point import ClassificationPoint
+from ctc_mm.formats.cell_set import CellRow, CellSetWriter
 
 
 def load_module(path):
@@ -168,6 +169,23 @@ def test_the_white_level_of_the_training_applies(tool, trained, tmp_path):
         logits[name] = np.load(maps)["logits"]
     from_level, from_8_bits, from_guess = (logits[name] for name in ("deep", "cells", "none"))
     assert np.abs(from_level - from_8_bits).max() < 0.1 * np.abs(from_level - from_guess).max()
+
+
+@pytest.mark.parametrize("level", [4095.0, {"brightfield": 4095.0, "dapi": 1023.0}], ids=["number", "by channel"])
+def test_tables_and_files_are_read_on_the_same_white_level(tool, trained, tmp_path, level):
+    folder, model = trained
+    save_checkpoint(folder / "level.pth", model, white_level=level, channel="brightfield")
+    with CellSetWriter(tmp_path / "dim") as writer:
+        image = np.random.default_rng(0).integers(100, 900, (24, 24)).astype(np.uint16)  # 1023 would be guessed
+        origin = dict(group="P1", source="P1.tif", box_xyxy=(0.0, 0.0, 24.0, 24.0))
+        row = writer.add(CellRow(cell_id="one", channel="brightfield", label="CTC", **origin), image)
+    for name, path in (("table", "dim/cells.csv"), ("file", f"dim/{row.path}")):
+        assert run(tool, trained, tmp_path / path, "--out", tmp_path / name, checkpoint="level.pth") == 0
+    cells = [read_list(tmp_path / name)["cells"][0] for name in ("table", "file")]
+    assert cells[0]["scores"] == cells[1]["scores"]
+    save_checkpoint(folder / "guess.pth", model, channel="brightfield")
+    assert run(tool, trained, tmp_path / "dim" / row.path, "--out", tmp_path / "guess", checkpoint="guess.pth") == 0
+    assert read_list(tmp_path / "guess")["cells"][0]["scores"] != cells[0]["scores"]
 
 
 def test_the_same_command_gives_the_same_bytes(tool, trained, tmp_path):
