@@ -117,8 +117,7 @@ def pipeline_of(config, split):
 @pytest.mark.parametrize("name", IDS)
 def test_what_is_written_once_agrees_everywhere(name):
     config = load(name)
-    heads = [config.model.head]
-    assert [head.num_classes for head in heads] == [len(config.classes)]
+    assert config.model.head.num_classes == len(config.classes)
     for split in SPLITS:
         dataset = config[f"{split}_dataloader"].dataset
         dataset = dataset.get("dataset", dataset)
@@ -152,19 +151,22 @@ def signature(name):
     """What decides how a training step runs, beside the learning rate and the first weights."""
     config = load(name)
     model, data = without_weights(config.model.to_dict()), config.train_dataloader.to_dict()
+    if config.input_size == 224 and "combine" not in data["dataset"]:
+        del data["dataset"]["channels"]  # steps at 224 px take long; light_dapi has both channels too
     return json.dumps([model, data, config.optim_wrapper.optimizer.type], sort_keys=True, default=str)
 
 
 # Of configs that differ in the first weights alone, such as _scratch and _transfer, one trains a step.
-DISTINCT = sorted({signature(name): name for name in reversed(IDS)}.values())
+DISTINCT = sorted({signature(name): name for name in IDS}.values())
 
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_trains_a_step_and_predicts(name, cell_sets):
     config = load(name)
     set_data_root(config, str(cell_sets[tuple(config.classes)]))
+    batch_size = 1 if config.input_size == 224 else 2
     for split in ("train", "val"):
-        config[f"{split}_dataloader"].update(num_workers=0, persistent_workers=False, batch_size=2)
+        config[f"{split}_dataloader"].update(num_workers=0, persistent_workers=False, batch_size=batch_size)
     if name.startswith("label_free"):
         config.train_dataloader.dataset.n = 5
     with warnings.catch_warnings():
@@ -185,7 +187,7 @@ def test_trains_a_step_and_predicts(name, cell_sets):
         with torch.no_grad():
             batch = next(iter(Runner.build_dataloader(config.val_dataloader, seed=0)))
             samples = model.test_step(batch)
-    assert len(samples) == 2
+    assert len(samples) == batch_size
     for sample in samples:
         assert sample.pred_score.shape == (len(config.classes),)
         assert float(sample.pred_score.sum()) == pytest.approx(1, abs=1e-5)
