@@ -76,7 +76,10 @@ def evaluate(
     runner = Runner.from_cfg(config)
     load_all_weights(runner.model, checkpoint, checkpoint_path)  # the runner alone would test what it left random
     dataset = runner.test_loop.dataloader.dataset
-    check_images(trained_on(checkpoint), dataset.metainfo, checkpoint_path, other_images)
+    trained = dict(trained_on(checkpoint))
+    # A distilled model looks at fewer channels than it was trained on.
+    trained["channel"] = getattr(runner.model, "input_channel", trained.get("channel"))
+    check_images(trained, dataset.metainfo, checkpoint_path, other_images)
     metrics = runner.test()
     if speed_images:
         _measure_speed(runner, kind, speed_images, out_dir / "speed.json")

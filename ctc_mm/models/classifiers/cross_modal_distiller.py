@@ -90,6 +90,11 @@ class CrossModalDistiller(ImageClassifier):
                 f"teacher.head.num_classes={self.teacher.head.num_classes}, head.num_classes={self.head.num_classes}"
             )
 
+    @property
+    def input_channel(self) -> str:
+        """The channel that the model looks at when it is used."""
+        return self.channels[0]
+
     def init_weights(self) -> None:
         """Initialise student and teacher."""
         if self.freeze_teacher and not self.teacher.init_cfg:
@@ -143,9 +148,9 @@ class CrossModalDistiller(ImageClassifier):
             ConfigError: the images show another channel.
         """
         shown = self._channel_of(data_samples)
-        if shown not in (None, self.channels[0], "+".join(self.channels)):
+        if shown not in (None, self.input_channel, "+".join(self.channels)):
             raise ConfigError(
-                f"CrossModalDistiller: the student looks at {self.channels[0]}. Received: images of {shown}; set the "
+                f"CrossModalDistiller: the student looks at {self.input_channel}. Received: images of {shown}; set the "
                 "data set's `channels`, or the model's"
             )
         return super().predict(inputs, data_samples, **kwargs)
