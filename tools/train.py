@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """Merge the command line into the config and train."""
     args = parse_args(argv)
     tune_cpu()  # before torch
+    from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
     from ctc_mm.engine.amp import use_amp
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     require_pretrained_weights(config.model, args.trust_checkpoint)
     with launched(config, args.launcher):
         Runner.from_cfg(config).train()
-    print(f"weights and log: {config.work_dir}")
+        if is_main_process():
+            print(f"weights and log: {config.work_dir}")
 
 
 if __name__ == "__main__":

@@ -32,19 +32,6 @@ def kind_of_config(config: Config) -> str:
     return KIND_OF_SCOPE[scope]
 
 
-def require_kind(config: Config, kind: str, tool: str) -> None:
-    """Refuse a config that ``tool`` has no use for.
-
-    Raises:
-        ConfigError: it is of the other kind.
-    """
-    if kind_of_config(config) != kind:
-        raise ConfigError(
-            f"{tool} takes the config of a {kind}, but this one (default_scope={config.default_scope!r}) is of a "
-            f"{kind_of_config(config)}"
-        )
-
-
 def check_checkpoint(checkpoint: Mapping[str, Any], config: Config, path: str | Path) -> None:
     """Refuse weights of another kind of model, or of other classes, than the config's.
 

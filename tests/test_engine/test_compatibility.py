@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from ctc_mm.engine.compatibility import check_checkpoint, check_images, kind_of_config, require_kind
+from ctc_mm.engine.compatibility import check_checkpoint, check_images, kind_of_config
 from ctc_mm.errors import CheckpointError, ConfigError
 
 SET = dict(dataset=dict(metainfo=dict(classes=("CTC", "WBC"))))
@@ -17,12 +17,6 @@ def test_the_scope_tells_the_kind():
     for scope in (None, "mmseg"):
         with pytest.raises(ConfigError, match=f"default_scope must be .* Received: {scope!r}"):
             kind_of_config(Config(dict(default_scope=scope)))
-
-
-def test_a_tool_refuses_the_config_of_the_other_kind():
-    require_kind(CLASSIFIER, "classifier", "this tool")
-    with pytest.raises(ConfigError, match=r"this tool takes the config of a classifier, .*'mmdet'\) is of a detector"):
-        require_kind(DETECTOR, "classifier", "this tool")
 
 
 @pytest.mark.parametrize(
