@@ -14,12 +14,6 @@ from ctc_mm.registry import HOOKS
 
 SAVED = {"save_best": "ctc/AP50_CTC", "rule": "greater"}
 CHECKPOINT = {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2, **SAVED}
-    "type": "CheckpointHook",
-    "interval": 1,
-    "max_keep_ckpts": 2,
-    "save_best": "ctc/AP50_CTC",
-    "rule": "greater",
-}
 
 
 class Killed(Exception):  # noqa: N818
