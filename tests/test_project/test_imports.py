@@ -28,7 +28,7 @@ FLOORS = (
     ("ctc_mm.structures", "ctc_mm.formats", "ctc_mm.imaging", "ctc_mm.imfish", "ctc_mm.phantoms"),
     ("ctc_mm.models", "ctc_mm.datasets", "ctc_mm.evaluation", "ctc_mm.explain"),
     ("ctc_mm.engine", "ctc_mm.counting", "ctc_mm.distributed"),
-    ("ctc_mm.demo", "ctc_mm.demo_cells", "ctc_mm.demo_commands"),  # the whole chain
+    ("ctc_mm.demo",),  # the whole chain
 )
 PURE = ("ctc_mm/structures.py", "ctc_mm/formats", "ctc_mm/imaging", "ctc_mm/imfish", "ctc_mm/phantoms")
 PURE_FOLDERS = (*PURE[1:], "ctc_mm/evaluation/functional", "data_converters")
