@@ -13,6 +13,8 @@ from torchvision.ops import roi_align
 
 from ctc_mm.datasets.augment_to_n import seeded
 from ctc_mm.evaluation.functional.matching import match_image
+from ctc_mm.evaluation.functional.records import ImageRecord
+from ctc_mm.evaluation.metrics.ctc_det_metric import image_record
 from ctc_mm.explain.activations import evaluation_mode
 from ctc_mm.explain.features import (
     INPUT,
@@ -55,7 +57,8 @@ def detector_features(
 ) -> FeatureTable:
     """Run a detector over a data set and keep what named layers hold at its boxes (RoIAlign).
 
-    Each kept box is a true positive of its class (IoU with a truth not yet matched; reading 9) or a false positive.
+    Each kept box is a true positive of its class (IoU with a truth not yet matched; reading 9) or a false positive, by
+    the truth that the pipeline packs, as ``CTCDetMetric`` counts it.
     Boxes in ignore regions are neither: they are left out, and the notes count them. The model and the process's
     random numbers are left as they were.
 
@@ -72,6 +75,7 @@ def detector_features(
 
     Raises:
         ValueError: a layer that the model does not have or that gives no map; thresholds that are no such number.
+        ConfigError: the pipeline packs no truth, or has resized it.
     """
     resolved = resolve_layers(model, layers)
     classes = tuple(dataset.metainfo["classes"])
@@ -90,7 +94,7 @@ def detector_features(
             item = dataset[index]
             sample = predict_batch(model, [item])[0]
             info = dataset.get_data_info(index)
-            found = _judged_boxes(sample.pred_instances, info, thresholds, iou_thr, classes, dropped)
+            found = _judged_boxes(image_record(sample.to_dict()), thresholds, iou_thr, classes, dropped)
             boxes = _network_boxes(found, sample.metainfo)
             for layer in resolved:
                 features[layer.name].append(_box_vectors(layer, record, item["inputs"], boxes, pooling, sample))
@@ -123,28 +127,23 @@ def _thresholds(score_thr: float | Sequence[float], classes: int) -> np.ndarray:
 
 
 def _judged_boxes(
-    instances: Any,
-    info: Mapping[str, Any],
-    thresholds: np.ndarray,
-    iou_thr: float,
-    classes: Sequence[str],
-    dropped: Counter[str],
+    record: ImageRecord, thresholds: np.ndarray, iou_thr: float, classes: Sequence[str], dropped: Counter[str]
 ) -> list[MapPoint]:
     """Kept boxes of one image, best score first, each as a hit of its class or a false positive."""
-    boxes = instances.bboxes.cpu().numpy().astype(np.float32).reshape(-1, 4)
-    scores, labels = instances.scores.cpu().numpy(), instances.labels.cpu().numpy()
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= thresholds[labels[order]]]
-    boxes, scores, labels = boxes[order], scores[order], labels[order]
-    truth, truth_labels, is_ignored = _truth(info)
+    order = np.argsort(-record.scores, kind="stable")
+    order = order[record.scores[order] >= thresholds[record.labels[order]]]
+    boxes, scores, labels = record.boxes_xyxy[order], record.scores[order], record.labels[order]
     category = np.full(len(boxes), len(classes))
     swallowed = np.zeros(len(boxes), bool)
     for label in np.unique(labels):
-        mine, true = labels == label, truth_labels == label
-        matches = match_image(boxes[mine], scores[mine], truth[true & ~is_ignored], truth[true & is_ignored], iou_thr)
+        mine = labels == label
+        truth = record.truth_xyxy[record.truth_labels == label]
+        regions = record.ignore_xyxy[record.ignore_labels == label]
+        matches = match_image(boxes[mine], scores[mine], truth, regions, iou_thr)
         category[mine] = np.where(matches.is_tp, label, len(classes))
         swallowed[mine] = matches.is_ignored
-    dropped.update({"boxes in ignore regions left out": int(swallowed.sum())} if swallowed.any() else {})
+    if swallowed.any():
+        dropped["boxes in ignore regions left out"] += int(swallowed.sum())
     return [
         MapPoint(
             cell_id="",
@@ -156,13 +155,6 @@ def _judged_boxes(
         )
         for row in np.flatnonzero(~swallowed)
     ]
-
-
-def _truth(info: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    instances = info.get("instances") or []
-    boxes = np.array([one["bbox"] for one in instances], dtype=np.float32).reshape(-1, 4)
-    labels = np.array([one["bbox_label"] for one in instances], dtype=np.int64)
-    return boxes, labels, np.array([bool(one.get("ignore_flag", 0)) for one in instances], dtype=bool)
 
 
 def _with_image(point: MapPoint, info: Mapping[str, Any], number: int) -> MapPoint:

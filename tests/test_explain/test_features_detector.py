@@ -14,6 +14,7 @@ from torchvision.ops import roi_align
 
 import ctc_mm.models  # noqa: F401
 from ctc_mm.datasets.ctc_det_dataset import CTCDetDataset
+from ctc_mm.errors import ConfigError
 from ctc_mm.explain.features_detector import FALSE_POSITIVE, detector_features
 
 WIDTH, HEIGHT, INPUT_PX = 96, 64, 64
@@ -57,6 +58,7 @@ def field_set(folder):
     pipeline = [
         dict(type="ctc_mm.LoadMicroscopyImage"),
         dict(type="Resize", scale=(INPUT_PX, INPUT_PX), keep_ratio=False),
+        dict(type="LoadAnnotations", with_bbox=True),
         dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
     ]
     return CTCDetDataset(
@@ -112,6 +114,13 @@ def test_boxes_are_hits_of_their_class_or_false_positives(model, fields):
     assert first.group == "slide0"
     assert first.path.endswith("0.png")
     assert len({point.cell_id for point in table.points}) == len(table)
+
+
+def test_no_truth_is_an_error_not_a_map_of_false_positives(model, fields):
+    dataset = field_set(fields)
+    dataset.pipeline.transforms.pop(2)
+    with pytest.raises(ConfigError, match=r"the evaluated samples carry no truth\. Put .*LoadAnnotations"):
+        detector_features(model, dataset, ["neck"])
 
 
 def test_thresholds_by_class(model, fields):
