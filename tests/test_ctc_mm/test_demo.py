@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ctc_mm.demo as demo
-import ctc_mm.demo_commands as demo_commands
+import ctc_mm.demo.commands as demo_commands
+import ctc_mm.demo.run as demo
 from ctc_mm.formats.files import write_json
 
 RATES = {"score_thr": 0.4, "precision": 0.9, "recall": 0.8, "f1": 0.847, "TP": 8, "FP": 1, "FN": 2}

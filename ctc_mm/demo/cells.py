@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ctc_mm import demo_commands as commands
+from ctc_mm.demo import commands
 from ctc_mm.engine.work_dir import best_checkpoint
 
 CONFIG = "configs/classification/light_cells.py"

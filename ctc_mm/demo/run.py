@@ -1,4 +1,4 @@
-"""The whole job on a synthetic set, by the very commands a user would type: a detector, then a classifier of cells."""
+"""The demo from its first image to its last figure, and the detector's part of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 import ctc_mm
-from ctc_mm import demo_commands as commands
-from ctc_mm.demo_cells import make_classifier, summarise_classifier, use_classifier
+from ctc_mm.demo import commands
+from ctc_mm.demo.cells import make_classifier, summarise_classifier, use_classifier
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.explain.sanity import inside_outside_ratio
 from ctc_mm.formats.files import write_json
