@@ -21,13 +21,15 @@ from ctc_mm.formats.cell_set import read_cell_image
 
 # Coarse: side that images are brought to, and how many frequencies along each axis are compared.
 THUMB_PX, FREQUENCIES = 32, 16
-# Measured (docs/guides/cells.md): copies have 0.92 and more, different cells mostly under 0.9.
-LEAST_COARSE = 0.9
+# Likeness of a copy. In small crops the outline of a cell is all there is, and cells of one size agree in it: from 64
+# px of side down to 32 px more is asked for. Measured: docs/guides/cells.md.
+LEAST_COARSE, LEAST_COARSE_SMALL = 0.9, 0.95
+LARGE_PX, SMALL_PX = 64, 32
 # Fine: most pixels along a side; smoothing that leaves the grain; width of "locally"; correlation of a copy.
-FINE_PX, GRAIN_PX, LOCAL_PX, LEAST_FINE = 64, 1.0, 3.0, 0.25
+FINE_PX, GRAIN_PX, LOCAL_PX, LEAST_FINE = 64, 1.0, 3.0, 0.28
 # In small images chance agrees more, the more so where a few bright spots are all there is: at least this over the
 # side, in pixels.
-LEAST_FINE_PX = 11.0
+LEAST_FINE_PX = 9.0
 # Smaller images have too few pixels to be told apart but for equality.
 LEAST_SIDE_PX = 12
 _POSITIONS = 8
@@ -104,10 +106,11 @@ def find_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match
     known = {(one.first, one.second) for one in exact}
     read = functools.lru_cache(maxsize=512)(lambda place: _fine_source(paths[place]))
     found = []
-    for first, second, position in _coarse_matches(prints, may_match):
+    for first, second, position, coarse in _coarse_matches(prints, may_match):
         if (first, second) not in known:
-            likeness, least = fine_likeness(read(first), read(second), position)
-            if likeness >= least:
+            one, other = read(first), read(second)
+            likeness, least = fine_likeness(one, other, position)
+            if likeness >= least and coarse >= _least_coarse(min(*one.shape, *other.shape)):
                 found.append(Match(first, second, round(likeness, 3), False))
     return sorted([*exact, *found], key=lambda one: (one.first, one.second))
 
@@ -153,8 +156,8 @@ def _is_turned(image: np.ndarray, other: np.ndarray) -> bool:
     return any(np.array_equal(image, turned) for turned in _positions(other))
 
 
-def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[tuple[int, int, int]]:
-    """Places of pairs whose low frequencies agree in some position, and that position."""
+def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[tuple[int, int, int, float]]:
+    """Places of pairs whose low frequencies agree in some position, that position, and how well they do."""
     places = np.array([place for place, one in enumerate(prints) if one.coarse is not None], np.int64)
     if len(places) < 2:
         return []
@@ -176,15 +179,22 @@ def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[
     return found
 
 
-def _verify(waves: np.ndarray, places: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int, int]]:
+def _verify(
+    waves: np.ndarray, places: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> list[tuple[int, int, int, float]]:
     found = []
     for start in range(0, len(first), _CANDIDATES):
         one, other = first[start : start + _CANDIDATES], second[start : start + _CANDIDATES]
         likeness = np.stack([np.einsum("nij,nij->n", waves[one], turned) for turned in _turned_waves(waves[other])])
         position = likeness.argmax(axis=0)
         alike = likeness.max(axis=0) >= LEAST_COARSE
-        found += zip(places[one[alike]].tolist(), places[other[alike]].tolist(), position[alike].tolist(), strict=True)
+        columns = (places[one], places[other], position, likeness.max(axis=0))
+        found += zip(*(column[alike].tolist() for column in columns), strict=True)
     return found
+
+
+def _least_coarse(side_px: int) -> float:
+    return float(np.interp(side_px, (SMALL_PX, LARGE_PX), (LEAST_COARSE_SMALL, LEAST_COARSE)))
 
 
 def _turned_waves(waves: np.ndarray) -> list[np.ndarray]:
