@@ -220,3 +220,25 @@ def test_a_module_that_is_no_ssd_vgg16_is_refused(tmp_path, plain_weights):
     init_cfg = {"type": "ctc_mm.PretrainedVGG", "checkpoint": str(tmp_path / "vgg.pth")}
     with pytest.raises(CheckpointError, match="SSDVGG: PretrainedVGG fills `mmdet.SSDVGG` with depth=16"):
         MODELS.build({"type": "mmdet.SSDVGG", "depth": 11, "init_cfg": init_cfg}).init_weights()
+
+
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_hidden_layers_in_the_head_become_fc6_and_fc7(plain_weights, wrapper):
+    """Our cell classifier has its fully connected layers in MMPretrain's StackedLinearClsHead."""
+    rows = torch.arange(4096.0)
+    hidden = {
+        "0.fc.weight": rows[:, None].expand(4096, 512 * 7 * 7),
+        "0.fc.bias": rows,
+        "1.fc.weight": (rows[:, None] + rows / 8192),
+        "1.fc.bias": -rows,
+    }
+    weights = {f"{wrapper}backbone.{name}": value for name, value in plain_weights.items()}
+    weights |= {f"{wrapper}head.layers.{name}": value for name, value in hidden.items()}
+    converted = vgg16_to_ssd_vgg(weights)
+    assert converted["features.31.weight"].shape == (1024, 512, 3, 3)
+    assert torch.equal(converted["features.31.weight"][:, 5, 2, 1], rows[::4])
+    assert torch.equal(converted["features.31.bias"], rows[::4])
+    assert torch.equal(converted["features.33.weight"][:, :, 0, 0], rows[::4, None] + rows[::4] / 8192)
+    assert torch.equal(converted["features.33.bias"], -rows[::4])
+    without = {name: value for name, value in weights.items() if "head.layers.1" not in name}
+    assert not any(name.startswith(("features.31", "features.33")) for name in vgg16_to_ssd_vgg(without))
