@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +50,12 @@ class Fingerprint:
         digest: of its pixel values, wherever they lie, so the same in all eight positions; None for an image of one
             grey value.
         coarse: float32 (frequencies, frequencies) of length 1; None where only the digest tells.
+        side_px: the shorter one.
     """
 
     digest: bytes | None
     coarse: np.ndarray | None
+    side_px: int
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,16 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
         image: (H, W) or (H, W, C), any integer or float type, finite; channels are averaged for the coarse part.
     """
     if image.size == 0 or image.min() == image.max():
-        return Fingerprint(None, None)
+        return Fingerprint(None, None, min(image.shape[:2]))
     digest = _digest(image)
     grey = _grey(image)
     if min(grey.shape) < LEAST_SIDE_PX:
-        return Fingerprint(digest, None)
+        return Fingerprint(digest, None, min(grey.shape))
     is_larger = min(grey.shape) >= THUMB_PX
     thumb = cv2.resize(grey, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR)
     waves = cv2.dct(thumb - thumb.mean())[:FREQUENCIES, :FREQUENCIES] * np.hypot(_ROW, _COLUMN)
     length = float(np.linalg.norm(waves))
-    return Fingerprint(digest, (waves / length).astype(np.float32) if length > 0 else None)
+    return Fingerprint(digest, (waves / length).astype(np.float32) if length > 0 else None, min(grey.shape))
 
 
 def find_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match: MayMatch) -> list[Match]:
@@ -104,13 +107,12 @@ def find_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match
     """
     exact = _exact_matches(prints, paths, may_match)
     known = {(one.first, one.second) for one in exact}
-    read = functools.lru_cache(maxsize=512)(lambda place: _fine_source(paths[place]))
+    grains = _Grains(paths)
     found = []
-    for first, second, position, coarse in _coarse_matches(prints, may_match):
+    for first, second, position in _coarse_matches(prints, may_match):
         if (first, second) not in known:
-            one, other = read(first), read(second)
-            likeness, least = fine_likeness(one, other, position)
-            if likeness >= least and coarse >= _least_coarse(min(*one.shape, *other.shape)):
+            likeness, least = grains.compare(first, second, position)
+            if likeness >= least:
                 found.append(Match(first, second, round(likeness, 3), False))
     return sorted([*exact, *found], key=lambda one: (one.first, one.second))
 
@@ -127,12 +129,37 @@ def fine_likeness(first: np.ndarray, second: np.ndarray, position: int) -> tuple
         Correlation, and the least one that is no chance in so few pixels.
     """
     second = _positions(second)[position]
-    height = min(first.shape[0], second.shape[0], FINE_PX)
-    width = min(first.shape[1], second.shape[1], FINE_PX)
+    height, width = _fine_shape(min(first.shape[0], second.shape[0]), min(first.shape[1], second.shape[1]))
     grains = [_grain(_resize(image, (height, width))) for image in (first, second)]
-    product = float(np.linalg.norm(grains[0]) * np.linalg.norm(grains[1]))
-    correlation = float((grains[0] * grains[1]).sum()) / product if product > 0 else 0.0
-    return correlation, max(LEAST_FINE, LEAST_FINE_PX / float(np.sqrt(height * width)))
+    return float((grains[0] * grains[1]).sum()), _least_fine(height, width)
+
+
+class _Grains:
+    """Grain of images by their place; each is read once, as long as its partners are of its size."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self.grey = functools.lru_cache(maxsize=512)(lambda place: _grey(read_cell_image(paths[place])))
+        self.grain = functools.lru_cache(maxsize=None)(self._of_own_size)
+
+    def _of_own_size(self, place: int) -> np.ndarray:
+        image = self.grey(place)
+        return _grain(_resize(image, _fine_shape(*image.shape)))
+
+    def compare(self, first: int, second: int, position: int) -> tuple[float, float]:
+        """As :func:`fine_likeness`, by places."""
+        one, other = self.grain(first), _positions(self.grain(second))[position]
+        if one.shape != other.shape:
+            return fine_likeness(self.grey(first), self.grey(second), position)
+        return float(np.einsum("ij,ij->", one, other)), _least_fine(*one.shape)
+
+
+def _fine_shape(height: int, width: int) -> tuple[int, int]:
+    return min(height, FINE_PX), min(width, FINE_PX)
+
+
+def _least_fine(height: int, width: int) -> float:
+    return max(LEAST_FINE, LEAST_FINE_PX / math.sqrt(height * width))
 
 
 def _exact_matches(prints: Sequence[Fingerprint], paths: Sequence[Path], may_match: MayMatch) -> list[Match]:
@@ -156,18 +183,18 @@ def _is_turned(image: np.ndarray, other: np.ndarray) -> bool:
     return any(np.array_equal(image, turned) for turned in _positions(other))
 
 
-def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[tuple[int, int, int, float]]:
-    """Places of pairs whose low frequencies agree in some position, that position, and how well they do."""
+def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> Iterator[tuple[int, int, int]]:
+    """Places of pairs whose low frequencies agree in some position, and that position."""
     places = np.array([place for place, one in enumerate(prints) if one.coarse is not None], np.int64)
     if len(places) < 2:
-        return []
+        return
     waves = np.stack([prints[place].coarse for place in places])
+    sides = np.array([prints[place].side_px for place in places])
     # Turns and mirrors change signs and exchange axes only: what neither changes is no farther apart than the images
     # themselves in their best position, so nothing is missed by looking at it first.
     sizes = np.abs(waves)
     fixed = np.where(_ROW <= _COLUMN, np.maximum(sizes, sizes.swapaxes(1, 2)), np.minimum(sizes, sizes.swapaxes(1, 2)))
     fixed = fixed.reshape(len(places), -1)
-    found = []
     for start in range(0, len(places), _BLOCK):
         likeness = fixed[start : start + _BLOCK] @ fixed[start:].T
         first, second = np.nonzero(likeness >= LEAST_COARSE - 1e-5)
@@ -175,26 +202,23 @@ def _coarse_matches(prints: Sequence[Fingerprint], may_match: MayMatch) -> list[
         wanted = first < second
         first, second = first[wanted], second[wanted]
         wanted = may_match(places[first], places[second])
-        found += _verify(waves, places, first[wanted], second[wanted])
-    return found
+        first, second = first[wanted], second[wanted]
+        for at in range(0, len(first), _CANDIDATES):
+            one, other = first[at : at + _CANDIDATES], second[at : at + _CANDIDATES]
+            likeness, position = _in_best_position(waves[one], waves[other])
+            alike = likeness >= _least_coarse(np.minimum(sides[one], sides[other]))
+            columns = (places[one], places[other], position)
+            yield from zip(*(column[alike].tolist() for column in columns), strict=True)
 
 
-def _verify(
-    waves: np.ndarray, places: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> list[tuple[int, int, int, float]]:
-    found = []
-    for start in range(0, len(first), _CANDIDATES):
-        one, other = first[start : start + _CANDIDATES], second[start : start + _CANDIDATES]
-        likeness = np.stack([np.einsum("nij,nij->n", waves[one], turned) for turned in _turned_waves(waves[other])])
-        position = likeness.argmax(axis=0)
-        alike = likeness.max(axis=0) >= LEAST_COARSE
-        columns = (places[one], places[other], position, likeness.max(axis=0))
-        found += zip(*(column[alike].tolist() for column in columns), strict=True)
-    return found
+def _in_best_position(waves: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How well pairs of images agree if the second is turned as fits best, and how that is, (N,) each."""
+    likeness = np.stack([np.einsum("nij,nij->n", waves, turned) for turned in _turned_waves(others)])
+    return likeness.max(axis=0), likeness.argmax(axis=0)
 
 
-def _least_coarse(side_px: int) -> float:
-    return float(np.interp(side_px, (SMALL_PX, LARGE_PX), (LEAST_COARSE_SMALL, LEAST_COARSE)))
+def _least_coarse(side_px: np.ndarray) -> np.ndarray:
+    return np.interp(side_px, (SMALL_PX, LARGE_PX), (LEAST_COARSE_SMALL, LEAST_COARSE))
 
 
 def _turned_waves(waves: np.ndarray) -> list[np.ndarray]:
@@ -223,18 +247,16 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return (grey - grey.mean()) / spread if spread > 0 else grey * 0
 
 
-def _fine_source(path: Path) -> np.ndarray:
-    return _grey(read_cell_image(path))
-
-
 def _resize(image: np.ndarray, shape_hw: tuple[int, int]) -> np.ndarray:
     image = np.ascontiguousarray(image)
     return image if image.shape == shape_hw else cv2.resize(image, shape_hw[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _grain(image: np.ndarray) -> np.ndarray:
-    """What smoothing takes away, brought to one local contrast: a bright spot counts no more than its place."""
+    """What smoothing takes away, at one local contrast (a bright spot counts no more than its place), of length 1."""
     fine = image - cv2.GaussianBlur(image, (0, 0), GRAIN_PX)
     local = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), LOCAL_PX))
     fine /= local + np.float32(0.1) * fine.std() + np.float32(1e-9)
-    return fine - fine.mean()
+    fine -= fine.mean()
+    length = float(np.linalg.norm(fine))
+    return fine / length if length > 0 else fine

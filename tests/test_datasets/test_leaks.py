@@ -141,7 +141,7 @@ def test_nothing_is_missed_by_looking_at_what_turning_leaves_alike(phantom_cells
     expected = {(i, j) for i, j in np.argwhere(full >= likeness.LEAST_COARSE).tolist() if i < j}
     assert len(expected) > 20
     found = likeness._coarse_matches(prints, lambda first, second: np.ones(len(first), bool))
-    assert {(i, j) for i, j, _, _ in found} == expected
+    assert {(i, j) for i, j, _ in found} == expected
 
 
 def test_positions_of_pixels_and_of_frequencies_agree(phantom_cells):
