@@ -19,6 +19,7 @@ import classification_phantoms as phantoms
 import classification_plan as plan
 import classification_tables as tables
 import cv2
+from classification_figures import draw_numbers
 from classification_sets import draw_bccd, once
 
 from ctc_mm.cli import run_cli
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     telling = commands.add_parser("tables", help="print the tables of the finished runs")
     telling.add_argument("--sets", type=Path, required=True, help="folder of the sets")
     telling.add_argument("--runs", type=Path, required=True, help="folder of the runs")
+    telling.add_argument("--picture", type=Path, metavar="FILE.png", help="draw them too")
     return parser
 
 
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args.command == "tables":
         print("\n\n".join(tables.every_table(args.runs, args.sets)))
+        if args.picture is not None:
+            draw_numbers(args.runs, args.picture)
         return
     for name in dict.fromkeys(args.sets):
         draw(name, args.data, args.out)

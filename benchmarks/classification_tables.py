@@ -125,6 +125,16 @@ def auc_against(found: Predictions, cells_dir: Path, target: str, other: str) ->
     return float(roc_auc_score(labels[among] == target, found.score[among]))
 
 
+def imfish_pools(runs: Path, net: str) -> dict[str, dict[str, Any]]:
+    """Figures of a network in ``5 folds``, where it has them, and on patients ``kept aside``; none if it was not run."""
+    told = summary_of(runs, f"imfish_{net}")
+    if told is None:
+        return {}
+    if net in IMFISH_FOLDED:
+        return {"5 folds": told["pooled"][0], "kept aside": told["final"][0]}
+    return {"kept aside": told["pooled"][0]}
+
+
 def imfish_table(runs: Path) -> str:
     """The paper's table: each network in cross-validation and on the patients kept aside."""
     header = (
@@ -133,13 +143,10 @@ def imfish_table(runs: Path) -> str:
     )  # fmt: skip
     rows = []
     for net in (*IMFISH_FOLDED, *IMFISH_HELD_OUT):
-        told = summary_of(runs, f"imfish_{net}")
-        if told is None:
+        pools = imfish_pools(runs, net)
+        if not pools:
             rows.append((net, NOT_RUN, *[""] * (len(header) - 2)))
-            continue
-        held_out = told["final"] if net in IMFISH_FOLDED else told["pooled"]
-        pools = [("5 folds", told["pooled"][0])] if net in IMFISH_FOLDED else []
-        for place, pool in (*pools, ("kept aside", held_out[0])):
+        for place, pool in pools.items():
             at, chosen = pool["operating_points"]["0.5"], pool["operating_points"]["youden"]
             time = minutes(runs, f"imfish_{net}") if place == "kept aside" else ""
             both = f"{100 * chosen['sensitivity']['value']:.1f} / {100 * chosen['specificity']['value']:.1f}"

@@ -9,7 +9,11 @@ import pytest
 
 from ctc_mm.formats.cell_set import CellRow, CellSetWriter, read_cells_csv
 
-MODULES = ("classification", *(f"classification_{part}" for part in ("sets", "phantoms", "plan", "tables")), "common")
+MODULES = (
+    "classification",
+    *(f"classification_{part}" for part in ("sets", "phantoms", "plan", "tables", "figures")),
+    "common",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +214,7 @@ def test_a_drawn_set_is_trained_tested_and_told(tmp_path, monkeypatch):
     import classification_phantoms as phantoms
     import classification_plan as plan
     import classification_tables
+    from classification_figures import draw_numbers
 
     config = replace(phantoms.deparray_config(), crop_px=56, ctc_count=(2, 3), wbc_count=(2, 3))
     monkeypatch.setattr(phantoms, "deparray_config", lambda: config)
@@ -224,3 +229,5 @@ def test_a_drawn_set_is_trained_tested_and_told(tmp_path, monkeypatch):
     assert len({name.split("/")[0] for name in tested.cell_id}) == 10  # samples of five patients
     assert list(values) == [0]
     assert 0 <= values[0] <= 1
+    draw_numbers(tmp_path / "runs", tmp_path / "numbers.png")
+    assert cv2.imread(str(tmp_path / "numbers.png")).shape == (340, 900, 3)
