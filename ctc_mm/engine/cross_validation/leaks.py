@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from ctc_mm.datasets.leaks import LeakReport, find_duplicates, find_leaks
-from ctc_mm.engine.cross_validation.options import CrossValidationOptions
-from ctc_mm.engine.cross_validation.protocols import Division
-from ctc_mm.engine.cross_validation.sources import Source
+from ctc_mm.engine.cross_validation.protocols import Study
 from ctc_mm.engine.cross_validation.units import PARTS
 from ctc_mm.errors import LeakError
 from ctc_mm.formats.report import Progress, no_progress
@@ -17,20 +12,11 @@ from ctc_mm.formats.report import Progress, no_progress
 ELSEWHERE = "test set: "
 
 
-def check_leaks(
-    source: Source,
-    other: Source | None,
-    division: Division,
-    options: CrossValidationOptions,
-    progress: Progress = no_progress,
-) -> str:
+def check_leaks(study: Study, progress: Progress = no_progress) -> str:
     """Check every fold: no group, and no picture, may be on two sides of it.
 
     Args:
-        source: of what is trained on.
-        other: of what is tested, where that is another set.
-        division: of the run.
-        options: ``ungrouped`` (paper mode) and ``allow_leaks`` warn where the others fail.
+        study: data and folds; ``ungrouped`` (paper mode) and ``allow_leaks`` of its options warn where others fail.
         progress: wraps the images.
 
     Returns:
@@ -39,20 +25,18 @@ def check_leaks(
     Raises:
         LeakError: something leaks; all of it is listed.
     """
-    units = {unit.id: unit for unit in source.units if unit.id in division.group_of}
-    paths: dict[str, tuple[Path, ...]] = {name: unit.paths for name, unit in units.items()}
+    units = {unit.id: unit for unit in study.source.units if unit.id in study.division.group_of}
+    if study.other is not None:
+        units |= {ELSEWHERE + unit.id: unit for unit in study.other.units}
     # The groups of the table, also where they were not looked at: that is what paper mode leaks.
-    group_of = {name: unit.columns.get(options.group_key) for name, unit in units.items()}
-    if other is not None:
-        paths |= {ELSEWHERE + unit.id: unit.paths for unit in other.units}
-        group_of |= {ELSEWHERE + unit.id: unit.columns.get(options.group_key) for unit in other.units}
-    duplicates, unchecked = find_duplicates(paths, progress)
+    group_of = {name: unit.columns.get(study.options.group_key) or None for name, unit in units.items()}
+    duplicates, unchecked = find_duplicates({name: unit.paths for name, unit in units.items()}, progress)
     reports = []
-    for fold in division.folds:
+    for fold in study.division.folds:
         parts = {part: fold.ids.part(part) for part in PARTS}
-        if other is not None:
+        if study.other is not None:
             parts["test"] = tuple(ELSEWHERE + name for name in parts["test"])
-        reports.append(find_leaks(parts, _known(group_of), duplicates, fold.name.removeprefix("fold_")))
+        reports.append(find_leaks(parts, group_of, duplicates, fold.name.removeprefix("fold_")))
     report = LeakReport(
         tuple(leak for one in reports for leak in one.groups),
         tuple(leak for one in reports for leak in one.duplicates),
@@ -60,10 +44,6 @@ def check_leaks(
     )
     if report.is_clean:
         return str(report) if report.unchecked else ""
-    if options.ungrouped or options.allow_leaks:
+    if study.options.ungrouped or study.options.allow_leaks:
         return f"leaks, which flatter every figure here: {report}"
     raise LeakError(f"{report}\nNothing was trained. Go on all the same with --allow-leaks; the report will say so.")
-
-
-def _known(group_of: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {name: group or None for name, group in group_of.items()}

@@ -39,6 +39,28 @@ class Division:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Study:
+    """What a run is about: its data, and how they are divided.
+
+    Attributes:
+        options: protocol, groups, sizes.
+        source: of what is trained on.
+        other: of what is tested, where that is another set.
+        division: the folds.
+    """
+
+    options: CrossValidationOptions
+    source: Source
+    other: Source | None
+    division: Division
+
+    @property
+    def group_key(self) -> str | None:
+        """Column that the groups come from; None in paper mode."""
+        return None if self.options.ungrouped else self.options.group_key
+
+
 def divide(
     source: Source, options: CrossValidationOptions, training_seed: int, other: Source | None = None
 ) -> Division:

@@ -36,7 +36,7 @@ from ctc_mm.engine.cross_validation.processes import (
     terminate_as_interrupt,
     training_environment,
 )
-from ctc_mm.engine.cross_validation.protocols import Division, divide, fold_split, whole_test_split
+from ctc_mm.engine.cross_validation.protocols import Study, divide, fold_split, whole_test_split
 from ctc_mm.engine.cross_validation.section import shown_spread
 from ctc_mm.engine.cross_validation.sources import Source, source_of
 from ctc_mm.engine.cross_validation.statistics import Spread
@@ -114,37 +114,43 @@ def cross_validate(
     """
     if jobs < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"--jobs and --threads must be 1 or more. Received: {jobs}, {threads}")
-    options, out_dir, commands = options or CrossValidationOptions(), Path(out_dir), commands or FoldCommands()
-    source, other = source_of(config), _other_source(config, options)
-    seed = int((config.get("randomness") or {}).get("seed") or 0)
-    division = divide(source, options, seed, other)
+    out_dir, commands = Path(out_dir), commands or FoldCommands()
+    study = _study(config, options or CrossValidationOptions())
     with only_run_in(out_dir) as lock:
-        data = digest_text([digest_units(one.units) for one in (source, other) if one is not None])
-        splits = {fold.name: digest_text(fold.to_json()) for fold in division.folds}
-        identity = config_identity(config)
-        take_folder(out_dir, plan_json(identity, options.identity, data, splits, name), again)
-        run_digests = {"config": digest_text(identity), "data": data}
-        digests = {fold_name: {**run_digests, "split": split} for fold_name, split in splits.items()}
-        folders = {fold.name: FoldFolder(out_dir / fold.name) for fold in division.folds}
-        waiting = [fold for fold in division.folds if not folders[fold.name].is_done(digests[fold.name])]
-        told = _warnings(out_dir, source, other, division, options) if waiting else _read_warnings(out_dir)
+        digests = _take_folder(config, study, out_dir, name, again)
+        folders = {fold: FoldFolder(out_dir / fold) for fold in digests}
+        waiting = [fold for fold in study.division.folds if not folders[fold.name].is_done(digests[fold.name])]
+        told = _warnings(out_dir, study) if waiting else _read_warnings(out_dir)
         for fold in waiting:
-            prepare_fold(config, fold, folders[fold.name], source, other, division, options)
+            prepare_fold(config, fold, folders[fold.name], study)
         children = Children(training_environment(jobs, threads), lock)
         outcomes = _run_all(folders, digests, children, commands, jobs, planned_epochs(config))
-        binary = binary_options(config)
-        facts = RunFacts(name, options, division.folds, folders, source, other, told, outcomes, binary)
-        summary = summarise(out_dir, facts)
+        summary = summarise(out_dir, RunFacts(name, study, folders, told, outcomes, binary_options(config)))
     _require_all(outcomes, out_dir)
     return CrossValidationResult(out_dir, summary, outcomes)
 
 
-def _warnings(
-    out_dir: Path, source: Source, other: Source | None, division: Division, options: CrossValidationOptions
-) -> list[str]:
+def _study(config: Config, options: CrossValidationOptions) -> Study:
+    """Read the data and divide them."""
+    source, other = source_of(config), _other_source(config, options)
+    seed = int((config.get("randomness") or {}).get("seed") or 0)
+    return Study(options, source, other, divide(source, options, seed, other))
+
+
+def _take_folder(config: Config, study: Study, out_dir: Path, name: str, again: bool) -> dict[str, dict[str, str]]:
+    """Make ``out_dir`` this run's; the digests of config, data and split by which each fold is known."""
+    data = digest_text([digest_units(one.units) for one in (study.source, study.other) if one is not None])
+    splits = {fold.name: digest_text(fold.to_json()) for fold in study.division.folds}
+    identity = config_identity(config)
+    take_folder(out_dir, plan_json(identity, study.options.identity, data, splits, name), again)
+    of_run = {"config": digest_text(identity), "data": data}
+    return {fold: {**of_run, "split": split} for fold, split in splits.items()}
+
+
+def _warnings(out_dir: Path, study: Study) -> list[str]:
     """Check for leaks; tell what the division and the check warn of, and keep it for the report."""
-    leaks = check_leaks(source, other, division, options, progress)
-    told = [*division.warnings, *([leaks] if leaks else [])]
+    leaks = check_leaks(study, progress)
+    told = [*study.division.warnings, *([leaks] if leaks else [])]
     for warning in told:
         print_log(warning, logger="current", level=logging.WARNING)
     write_json(out_dir / WARNINGS_FILE, told)
@@ -171,36 +177,26 @@ def _other_source(config: Config, options: CrossValidationOptions) -> Source | N
     return source_of(elsewhere)
 
 
-def prepare_fold(
-    config: Config,
-    fold: PlannedFold,
-    folder: FoldFolder,
-    source: Source,
-    other: Source | None,
-    division: Division,
-    options: CrossValidationOptions,
-) -> None:
+def prepare_fold(config: Config, fold: PlannedFold, folder: FoldFolder, study: Study) -> None:
     """Write config, split and data of a fold.
 
     Args:
         config: of the run.
         fold: what it trains on and tests.
         folder: where it lies.
-        source: of what is trained on.
-        other: of what is tested, where that is another set.
-        division: of the run.
-        options: of the run.
+        study: data and division of the run.
     """
     made = fold_config(config, fold.seed, folder.model)
-    group_key = None if options.ungrouped else options.group_key
-    write_split_file(folder.split, fold_split(fold, division.group_of, group_key, elsewhere=other is not None))
+    source, other = study.source, study.other
+    split = fold_split(fold, study.division.group_of, study.group_key, elsewhere=other is not None)
+    write_split_file(folder.split, split)
     for part in ("train", "val"):
         source.use(made, part, fold.ids.part(part), folder.split, folder.path)
     if other is None:
         source.use(made, "test", fold.ids.test, folder.split, folder.path)
     else:
         elsewhere = Config(dict(test_dataloader=made.test_dataloader))
-        set_data_root(elsewhere, options.test_data)
+        set_data_root(elsewhere, study.options.test_data)
         made.test_dataloader = elsewhere.test_dataloader
         split_path = folder.path / "test_split.json"
         write_split_file(split_path, whole_test_split(fold.ids.test, other.aside, fold.seed))

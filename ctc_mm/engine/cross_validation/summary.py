@@ -15,12 +15,12 @@ from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
 from ctc_mm.engine.cross_validation.fold_run import FoldOutcome
 from ctc_mm.engine.cross_validation.image_summary import headline, summarise_images
 from ctc_mm.engine.cross_validation.learning_curves import curves_csv, drawn_names, mean_curves
-from ctc_mm.engine.cross_validation.options import TRANSFER, CrossValidationOptions
+from ctc_mm.engine.cross_validation.options import TRANSFER
 from ctc_mm.engine.cross_validation.plan import PlannedFold
+from ctc_mm.engine.cross_validation.protocols import Study
 from ctc_mm.engine.cross_validation.report import write_report
 from ctc_mm.engine.cross_validation.results import FoldResult, read_fold
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_spread
-from ctc_mm.engine.cross_validation.sources import Source
 from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.engine.cross_validation.units import PARTS
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions
@@ -39,20 +39,16 @@ class RunFacts:
 
     Attributes:
         name: of the config.
-        options: of the run.
-        folds, folders: planned, and where they lie.
-        source: of what is trained on; other: of what is tested, where that is another set.
+        study: data and division.
+        folders: where the folds lie, by name.
         warnings: told at the start.
-        outcomes: in the order of ``folds``.
+        outcomes: in the order of the folds.
         binary: options of a classifier's evaluation.
     """
 
     name: str
-    options: CrossValidationOptions
-    folds: Sequence[PlannedFold]
+    study: Study
     folders: Mapping[str, FoldFolder]
-    source: Source
-    other: Source | None
     warnings: Sequence[str]
     outcomes: Sequence[FoldOutcome]
     binary: BinaryOptions
@@ -74,7 +70,7 @@ def summarise(out_dir: Path, facts: RunFacts) -> dict[str, Any]:
     Returns:
         Content of ``summary.json``.
     """
-    finished = [fold for fold in facts.folds if fold.name not in facts.failed]
+    finished = [fold for fold in facts.study.division.folds if fold.name not in facts.failed]
     results = [read_fold(fold, facts.folders[fold.name]) for fold in finished]
     content = _head(facts)
     sections = [_warnings(facts)]
@@ -86,7 +82,7 @@ def summarise(out_dir: Path, facts: RunFacts) -> dict[str, Any]:
         content |= {"values": _spreads(folds), **body.content}
         sections += [body, _fold_table(results, names), _learning(folds)]
     sections += [_division_table(facts)]
-    content["folds"] = [_fold_json(fold, facts, results) for fold in facts.folds]
+    content["folds"] = [_fold_json(fold, facts, results) for fold in facts.study.division.folds]
     write_json(out_dir / SUMMARY_FILE, content)
     for section in sections:
         for name, text in section.files.items():
@@ -105,22 +101,22 @@ def _head(facts: RunFacts) -> dict[str, Any]:
     return {
         "config": facts.name,
         "ctc_mm": ctc_mm.__version__,
-        "unit": facts.source.kind,
-        "options": facts.options.identity,
+        "unit": facts.study.source.kind,
+        "options": facts.study.options.identity,
         "warnings": list(facts.warnings),
         "folds_without_result": facts.failed,
     }
 
 
 def _title(facts: RunFacts) -> str:
-    return f"Cross-validation of {facts.name} ({facts.options.protocol})"
+    return f"Cross-validation of {facts.name} ({facts.study.options.protocol})"
 
 
 def _lead(facts: RunFacts, n_results: int) -> list[str]:
     """What the reader has to know first."""
-    options = facts.options
+    options = facts.study.options
     grouped = "divided one by one (paper mode)" if options.ungrouped else f"grouped by `{options.group_key}`"
-    lines = [f"{n_results} of {len(facts.folds)} folds finished; {facts.source.kind} {grouped}."]
+    lines = [f"{n_results} of {len(facts.study.division.folds)} folds finished; {facts.study.source.kind} {grouped}."]
     if options.protocol == TRANSFER:
         lines.append("Trained on one set, tested on another: what is tested was seen neither in training nor before.")
     if facts.failed:
@@ -150,8 +146,8 @@ def _fold_json(fold: PlannedFold, facts: RunFacts, results: Sequence[FoldResult]
 
 def _counts(fold: PlannedFold, facts: RunFacts) -> dict[str, dict[str, int]]:
     """What each part holds."""
-    sources = {"test": facts.other or facts.source}
-    return {part: sources.get(part, facts.source).counts(fold.ids.part(part)) for part in PARTS}
+    sources = {"test": facts.study.other or facts.study.source}
+    return {part: sources.get(part, facts.study.source).counts(fold.ids.part(part)) for part in PARTS}
 
 
 def _fold_table(results: Sequence[FoldResult], names: Sequence[str]) -> Section:
@@ -182,10 +178,10 @@ def _learning(folds: Sequence[FoldResult]) -> Section:
 def _division_table(facts: RunFacts) -> Section:
     """Who is where: counts of every part of every fold."""
     rows = []
-    for fold in facts.folds:
+    for fold in facts.study.division.folds:
         for part, counts in _counts(fold, facts).items():
             rows.append((fold.title, part, *map(str, counts.values()), str(fold.seed)))
-    header = ("", "part", *facts.source.counts(()), "seed")
+    header = ("", "part", *facts.study.source.counts(()), "seed")
     note = "Validation parts choose thresholds, temperature and best weights; test parts are only tested."
     return Section(tables=[Table("Division", header, tuple(rows), note, "division.csv")])
 
