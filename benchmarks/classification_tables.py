@@ -126,7 +126,7 @@ def auc_against(found: Predictions, cells_dir: Path, target: str, other: str) ->
 
 
 def imfish_pools(runs: Path, net: str) -> dict[str, dict[str, Any]]:
-    """Figures of a network in ``5 folds``, where it has them, and on patients ``kept aside``; none if it was not run."""
+    """Figures of a network in ``5 folds``, where it has them, and on patients ``kept aside``; none where not run."""
     told = summary_of(runs, f"imfish_{net}")
     if told is None:
         return {}
