@@ -32,16 +32,12 @@ def make_classifier(out_dir: Path, *, crop_um: float, epochs: int, seed: int) ->
                  f"train_cfg.max_epochs={epochs}", f"randomness.seed={seed}")  # fmt: skip
 
 
-def use_classifier(out_dir: Path, n_explained: int) -> dict[str, Any]:
-    """Test the trained classifier, explain some of its cells, draw the map of all; returns ``metrics.json``."""
+def use_classifier(out_dir: Path) -> dict[str, Any]:
+    """Test the trained classifier, explain its test cells and draw their map; returns ``metrics.json``."""
     checkpoint, options = best_checkpoint(out_dir / "cell_model"), _data_options(out_dir)
     commands.run("tools/test.py", CONFIG, checkpoint, "--out", out_dir / "cell_test", *options)
-    images = [
-        path
-        for name in ("CTC", "WBC")
-        for path in sorted((out_dir / "cells" / "test" / "test" / name).glob("*.png"))[: n_explained // 2]
-    ]
-    commands.run("tools/explain.py", CONFIG, checkpoint, *images, "--out", out_dir / "cell_explained", *options)
+    cells = out_dir / "cells" / "test" / "cells.csv"
+    commands.run("tools/explain.py", CONFIG, checkpoint, cells, "--out", out_dir / "cell_explained", *options)
     commands.run("tools/tsne.py", CONFIG, checkpoint, "--out", out_dir / "cell_map", *options)
     return json.loads((out_dir / "cell_test" / "metrics.json").read_text(encoding="utf-8"))
 
@@ -85,4 +81,4 @@ def _with_interval(rate: Mapping[str, Any] | None) -> str:
         return "-"
     interval = rate.get("interval")
     shown = f"{rate['value']:.3f}"
-    return shown if interval is None or None in interval else f"{shown} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return shown if interval is None or None in interval else f"{shown} ({interval[0]:.3f}-{interval[1]:.3f})"

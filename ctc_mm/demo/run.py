@@ -33,7 +33,6 @@ class DemoSettings:
         explained: test fields that get Grad-CAM.
         crop_um: side of the square in which a single cell is cut out.
         cell_epochs: passes of the classifier over its cells.
-        explained_cells: test cells that get Grad-CAM.
         seed: of phantom and training.
     """
 
@@ -46,7 +45,6 @@ class DemoSettings:
     explained: int = 6
     crop_um: float = 24.0
     cell_epochs: int = 8
-    explained_cells: int = 24
     seed: int = 0
 
 
@@ -83,7 +81,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
         make_classifier(out_dir, crop_um=settings.crop_um, epochs=settings.cell_epochs, seed=settings.seed)
         write_json(cell_mark, state)
     detector = _use_detector(out_dir, settings.explained)
-    classifier = use_classifier(out_dir, settings.explained_cells)
+    classifier = use_classifier(out_dir)
     _summarise(out_dir, detector)
     summarise_classifier(out_dir, classifier)
     return {"detector": detector, "classifier": classifier}

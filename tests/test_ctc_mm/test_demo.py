@@ -27,9 +27,7 @@ CELL_METRICS = {
     "operating_points": {"youden": {"sensitivity": RATE, "specificity": RATE}},
     "size_baseline": {"AUC": {"value": 0.654, "interval": None}, "sensitivity": {"value": None}, "specificity": RATE},
 }
-SETTINGS = demo.DemoSettings(
-    train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1, explained_cells=4
-)
+SETTINGS = demo.DemoSettings(train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1)
 
 
 @pytest.fixture
@@ -47,11 +45,6 @@ def commands(monkeypatch, tmp_path):
             is_cells = out["--out"].name == "cell_test"
             write_json(out["--out"] / "metrics.json", CELL_METRICS if is_cells else METRICS)
             write_json(out["--out"] / "speed.json", {"model_alone": {"fps": 5.0}, "device": "cpu"})
-        if script.endswith("coco_to_cells.py"):
-            for name in ("CTC", "WBC"):
-                (out["--out"] / "test" / name).mkdir(parents=True, exist_ok=True)
-                for index in range(3):
-                    (out["--out"] / "test" / name / f"{index}.png").touch()
 
     monkeypatch.setattr(demo_commands, "run", record)
     return ran
@@ -73,8 +66,7 @@ def test_whole_chain_in_order_then_only_what_is_cheap(commands, tmp_path):
     explain, explain_cells = (words for words in commands if words[0] == "tools/explain.py")
     assert sum(word.endswith(".png") for word in explain) == SETTINGS.explained
     assert any(word.endswith("best_ctc_mAP50_epoch_1.pth") for word in explain)
-    of_classes = [Path(word).parent.name for word in explain_cells if word.endswith(".png")]
-    assert of_classes == ["CTC", "CTC", "WBC", "WBC"]
+    assert str(tmp_path / "cells" / "test" / "cells.csv") in explain_cells
     commands.clear()
     demo.run_demo(tmp_path, SETTINGS)
     assert scripts(commands) == USED
@@ -132,9 +124,9 @@ def test_summary_shows_the_frozen_threshold_and_every_path(commands, tmp_path, c
     assert "0.910" in shown
     assert "0.800" in shown
     assert "0.500" not in shown
-    assert "0.987 [0.95, 1.00]" in shown
+    assert "0.987 (0.950-1.000)" in shown
     assert "0.654" in shown
-    assert "0.750 [0.52, 0.90]" in shown
+    assert "0.750 (0.520-0.900)" in shown
     assert "4 CTC, 9 WBC" in shown
     for part in (
         "test/metrics.json",
