@@ -105,11 +105,10 @@ def test_planted_clusters_are_found(planted):
 def test_same_seed_same_map_with_one_thread_and_two(method, count):
     features, _ = clusters(count)
     maps = [
-        embed_tsne(features, TSNEOptions(method=method, perplexity=10, iterations=300, seed=3, jobs=jobs))
-        for jobs in (1, 1, 2)
+        embed_tsne(features, TSNEOptions(method=method, perplexity=10, iterations=260, seed=3, jobs=jobs))
+        for jobs in (1, 2)
     ]
     assert np.array_equal(maps[0].coordinates, maps[1].coordinates)
-    assert np.array_equal(maps[0].coordinates, maps[2].coordinates)
 
 
 def test_random_start_depends_on_the_seed():
