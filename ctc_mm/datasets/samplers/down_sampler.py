@@ -19,9 +19,10 @@ class DownSampler(Sampler):
     """Draw ``ratio`` samples of other classes for each sample of the target, in random order.
 
     For the training set only. The imFISH paper reduces 13,472 nuclei that are no CTC to the 694 that are (reading 18).
-    Drawn anew for each epoch, so that all of them are seen in time; ``once=True`` keeps the first draw, as
-    in the paper. All samples of the target are used; all others have the same chance, of whatever class. All processes of a distributed run draw the same and take every n-th of it; the last few are filled up from
-    the start, so that all have equally many.
+    Drawn anew for each epoch, so that all of them are seen in time; ``once=True`` keeps the first draw, as in the
+    paper. All samples of the target are used; all others have the same chance, of whatever class. All processes of a
+    distributed run draw the same and take every n-th of it; the last few are filled up from the start, so that all have
+    equally many.
 
     ::
 
