@@ -46,7 +46,8 @@ def train(fold, resumes):
 def test(fold):
     out, rows = fold / "test", []
     out.mkdir()
-    split = json.loads((fold / "split.json").read_text())
+    elsewhere = fold / "test_split.json"
+    split = json.loads((elsewhere if elsewhere.exists() else fold / "split.json").read_text())
     for number, name in enumerate(split["folds"][0]["test"]):
         gt = int("_CTC_" in name)
         score = 0.25 + 0.5 * gt if number % 5 else 0.45  # every fifth is in doubt

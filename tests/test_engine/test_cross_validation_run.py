@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_cells import draw_cells, write_config
 
+from ctc_mm.datasets import SingleCellDataset
 from ctc_mm.engine.cross_validation import CrossValidationOptions, FoldsFailedError, cross_validate
 from ctc_mm.engine.cross_validation.fold_run import FoldCommands
 from ctc_mm.engine.cross_validation.processes import only_run_in, training_environment
@@ -289,6 +290,26 @@ def test_paper_mode_warns_of_the_groups_it_tears_apart(run):
     assert "ungrouped split, as in the papers" in warnings
     assert "groups that the split tears apart" in warnings
     assert "one by one (paper mode)" in (run.out / "report.md").read_text()
+
+
+def test_transfer_to_another_set(run, tmp_path):
+    patients = draw_cells(tmp_path / "patients", {"all": (4, 6)}, seed=9)
+    result = run(protocol="transfer", test_data=str(patients))
+    assert run.calls() == ["train fold_0", "test fold_0"]
+    assert result.summary["pooled"][0]["samples"] == 10
+    counts = result.summary["folds"][0]["counts"]
+    assert counts["test"] == {"cells": 10, "CTC": 4, "WBC": 6}
+    assert counts["train"]["cells"] + counts["val"]["cells"] == 50
+    config = load_config(run.out / "fold_0" / "config.py")
+    datasets = {part: config[f"{part}_dataloader"].dataset for part in ("train", "val", "test")}
+    assert {part: one.data_root for part, one in datasets.items()} == {
+        "train": str(run.cells), "val": str(run.cells), "test": str(patients),
+    }  # fmt: skip
+    for part, one in datasets.items():
+        arguments = {name: value for name, value in one.items() if name not in ("type", "pipeline")}
+        assert len(SingleCellDataset(**arguments, pipeline=[])) == counts[part]["cells"]
+    with pytest.raises(LeakError, match="groups that the split tears apart"):  # the set itself is no other set
+        run(protocol="transfer", test_data=str(run.cells), again=True)
 
 
 def test_folder_with_other_files_is_refused(run):

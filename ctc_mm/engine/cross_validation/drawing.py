@@ -42,7 +42,7 @@ def draw_folds_roc(
     if mean is not None:
         colour = MODEL_COLOURS[0]
         axes.plot(mean.fpr, mean.mean, color=colour, linewidth=2, label=mean_label)
-        _band(axes, mean.fpr, mean.mean, mean.sd, colour)
+        _band(axes, mean.fpr, mean.mean, mean.sd, colour, limits=(0.0, 1.0))
     for curve, colour, dash in zip(others, (MODEL_COLOURS[1], GREY), ("-", "--"), strict=False):
         if not np.isnan(curve.auc):
             line = [0.0, *curve.curve.fpr], [0.0, *curve.curve.sensitivity]
@@ -81,15 +81,16 @@ def draw_learning(folds: Sequence[Mapping[str, Curve]], means: Mapping[str, Mean
         names: which of them, side by side.
     """
     names = list(names)[:MOST_COLUMNS]
+    label = "mean of folds" if len(folds) > 1 else "its only fold"
     figure = new_figure(4.2 * len(names), 3.6)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        for fold in folds:
+        for fold in folds if len(folds) > 1 else ():
             if name in fold:
                 axes.plot(list(fold[name]), list(fold[name].values()), color=GREY, linewidth=0.7, alpha=0.6)
         curve, colour = means[name], MODEL_COLOURS[0]
         epochs, mean = np.array(curve.epochs), np.array(curve.mean)
         marker = "." if len(epochs) < MOST_MARKED else ""
-        axes.plot(epochs, mean, color=colour, linewidth=2, marker=marker, label="mean of folds")
+        axes.plot(epochs, mean, color=colour, linewidth=2, marker=marker, label=label)
         _band(axes, epochs, mean, np.array(curve.sd), colour)
         where = "training" if name == "loss" else "validation"
         axes.set(xlabel="epoch", ylabel=name.removeprefix("ctc/"))
@@ -100,10 +101,18 @@ def draw_learning(folds: Sequence[Mapping[str, Curve]], means: Mapping[str, Mean
     return png_bytes(figure)
 
 
-def _band(axes: Axes, x: np.ndarray, mean: np.ndarray, sd: np.ndarray, colour: str) -> None:
-    """One standard deviation to either side, where there is one."""
+def _band(
+    axes: Axes,
+    x: np.ndarray,
+    mean: np.ndarray,
+    sd: np.ndarray,
+    colour: str,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> None:
+    """One standard deviation to either side, where there is one, as far as the value can go."""
     if np.isfinite(sd).any():
-        axes.fill_between(x, mean - sd, mean + sd, where=np.isfinite(sd), color=colour, alpha=BAND, linewidth=0,
+        low, high = np.clip(mean - sd, *limits), np.clip(mean + sd, *limits)
+        axes.fill_between(x, low, high, where=np.isfinite(sd), color=colour, alpha=BAND, linewidth=0,
                           label="± 1 SD over folds")  # fmt: skip
 
 

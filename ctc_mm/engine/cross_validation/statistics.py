@@ -65,7 +65,7 @@ class MeanROC:
     n: int
 
 
-def mean_roc(curves: Sequence[tuple[np.ndarray, np.ndarray]], points: int = 101) -> MeanROC | None:
+def mean_roc(curves: Sequence[tuple[np.ndarray, np.ndarray]], points: int = 501) -> MeanROC | None:
     """Average ROC curves at equal false-positive rates (Fawcett 2006, vertical averaging).
 
     Args:
