@@ -69,7 +69,9 @@ def test_maps_at_the_interval_and_after_the_test(config_file, tmp_path):
 
 
 def test_training_goes_on_as_without_the_hook(config_file, tmp_path):
-    mapped = build(config_file, tmp_path / "with", dict(QUICK, interval=1, out_dir=str(tmp_path / "maps")))
+    mapped = build(
+        config_file, tmp_path / "with", dict(QUICK, interval=1, layers=("conv5",), out_dir=str(tmp_path / "maps"))
+    )
     mapped.train()
     plain = build(config_file, tmp_path / "without")
     plain.train()
