@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from ctc_mm.errors import ConfigError
 from ctc_mm.formats.cell_set import read_cell_image
 from ctc_mm.imaging.normalize import normalize_background_brightness
 
-SizeSource = Literal["auto", "image"]
+SizeSource = Literal["auto", "image", "auto_or_image"]
 Size = tuple[float | None, float | None]
 UNKNOWN: Size = (None, None)
 # Smoothing before the threshold: camera noise makes no cells.
@@ -36,8 +36,8 @@ def cell_sizes(
     Args:
         samples: samples of a data set.
         every: all images of the table: the source is that of the table, the same for all its parts.
-        size_from: ``"auto"``; or ``"image"``: measured in the images (:func:`measure_diameter_px`), bright field where
-            the set has it.
+        size_from: ``"auto"``; ``"image"``: measured in the images (:func:`measure_diameter_px`), bright field where
+            the set has it; ``"auto_or_image"``: measured where the table knows of no cell.
 
     Returns:
         Diameter in um and in px for each sample, None where it is not known; and the source's name, None without one.
@@ -46,17 +46,19 @@ def cell_sizes(
         ConfigError: another ``size_from``.
         ImageReadError: an image to be measured cannot be read.
     """
-    if size_from not in ("auto", "image"):
-        raise ConfigError(f"`size_from` must be 'auto' or 'image'. Received: {size_from!r}")
-    if size_from == "image":
+    choices = get_args(SizeSource)
+    if size_from not in choices:
+        raise ConfigError(f"`size_from` must be one of {', '.join(choices)}. Received: {size_from!r}")
+    found = {} if size_from == "image" else {name: _by_cell(every, read) for name, read in SOURCES.items()}
+    source = max(found, key=lambda name: len(found[name]), default=None)
+    sizes = found[source] if source is not None else {}
+    if not sizes and size_from == "auto":
+        return [UNKNOWN] * len(samples), None
+    if not sizes:
         wanted = {sample.record.cell_id for sample in samples}
         sizes, channel = _measured([one for one in every if one.cell_id in wanted], every)
-        return [sizes.get(sample.record.cell_id, UNKNOWN) for sample in samples], f"image ({channel})"
-    found = {name: _by_cell(every, read) for name, read in SOURCES.items()}
-    best = max(found, key=lambda name: len(found[name]))
-    if not found[best]:
-        return [UNKNOWN] * len(samples), None
-    return [found[best].get(sample.record.cell_id, UNKNOWN) for sample in samples], best
+        source = f"image ({channel})"
+    return [sizes.get(sample.record.cell_id, UNKNOWN) for sample in samples], source
 
 
 def measure_diameter_px(image: np.ndarray, kind: Literal["bright_field", "fluorescence"]) -> float | None:

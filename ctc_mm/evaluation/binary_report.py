@@ -87,6 +87,7 @@ def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]
         "samples_by_label": {name: int((predictions.label == name).sum()) for name in context.classes},
         "groups": int(np.unique(predictions.group[predictions.group != ""]).size),
         "repeated_samples_dropped": context.n_repeats,
+        "exact_intervals_note": _note_on_exact_intervals(predictions),
         "confidence": options.confidence,
         "bootstrap": {"unit": units.unit, "note": units.note, "seed": options.seed},
         "AUC": {**intervals["AUC"], "value": json_number(result.auc)},
@@ -106,6 +107,13 @@ def metrics_json(result: BinaryResult, context: ReportContext) -> dict[str, Any]
         "operating_point_source": source,
         "values": {name: json_number(value) for name, value in flat_values(result).items()},
     }
+
+
+def _note_on_exact_intervals(predictions: Predictions) -> str:
+    known = predictions.cell_id[predictions.cell_id != ""]
+    if np.unique(known).size == known.size:
+        return ""
+    return "several images of a cell count as independent: exact intervals are too narrow; test one channel alone"
 
 
 def _point_json(

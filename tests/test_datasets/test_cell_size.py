@@ -87,6 +87,11 @@ def test_size_measured_in_the_images(write_cells, build_cells):
     assert b_px == pytest.approx(16, abs=1.5)
     assert unknown == (None, None)
     assert build_cells(root).metainfo["size_source"] is None
+    # Measured only where the table knows nothing.
+    assert sizes_of(build_cells(root, size_from="auto_or_image")) == sizes_of(dataset)
+    known = [dict(cell, extra={"diameter_um": 7.0}) for cell in cells]
+    root = write_cells(known, name="known", image=draw)
+    assert build_cells(root, size_from="auto_or_image").metainfo["size_source"] == "diameter_um"
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_all_wrong_lines_are_listed(write_cells, build_cells):
         ({"metainfo": {"classes": ("CTC", "WBC"), "target": "WBC"}}, "class 0 is the target"),
         ({"metainfo": {"classes": ("CTC", "WBC", "RBC")}}, "no cell of class RBC among the 2 to train on"),
         ({"label_map": {"WBC": "other"}}, r"label_map leads to \['other'\]"),
-        ({"size_from": "box"}, "`size_from` must be 'auto' or 'image'"),
+        ({"size_from": "box"}, "`size_from` must be one of auto, image, auto_or_image"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -217,6 +217,7 @@ def test_channels_of_one_cell_stay_together_in_the_bootstrap(tmp_path, no_pictur
     evaluate(twins, out_dir=tmp_path)
     content = read_json(tmp_path)
     assert (content["samples"], content["cells"], content["AUC"]["units"]) == (40, 20, 20)
+    assert "exact intervals are too narrow" in content["exact_intervals_note"]
 
 
 def test_folder_data_know_only_their_path(tmp_path, no_pictures):

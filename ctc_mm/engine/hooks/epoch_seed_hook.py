@@ -62,7 +62,7 @@ class EpochSeedHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self) -> None:
-        self._steps: list[SeedOfEpoch] = []
+        self._step: SeedOfEpoch | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Put the seeding step in front of every pipeline of the training set, before the workers start."""
@@ -72,18 +72,18 @@ class EpochSeedHook(Hook):
                 f"EpochSeedHook: {type(runner.train_dataloader.dataset).__name__} has no pipeline, so its workers "
                 "cannot be seeded; set train_dataloader.num_workers=0, or leave the hook out"
             )
+        # One step for all pipelines of a wrapped set: whichever comes first seeds, and no other seeds again after it.
+        steps = (one for pipeline in pipelines for one in pipeline.transforms if isinstance(one, SeedOfEpoch))
+        self._step = next(steps, None) or SeedOfEpoch(runner.seed, get_rank())
         for pipeline in pipelines:
-            step = next((one for one in pipeline.transforms if isinstance(one, SeedOfEpoch)), None)
-            if step is None:
-                step = SeedOfEpoch(runner.seed, get_rank())
-                pipeline.transforms.insert(0, step)
-            self._steps.append(step)
+            others = [one for one in pipeline.transforms if not isinstance(one, SeedOfEpoch)]
+            pipeline.transforms[:] = [self._step, *others]
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed this process, and tell the workers."""
         seed_everything(runner.seed, runner.epoch, get_rank(), 0)
-        for step in self._steps:
-            step.epoch.value = runner.epoch
+        if self._step is not None:
+            self._step.epoch.value = runner.epoch
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed once more: a new iterator of the loader has drawn a number, that of persistent workers has not."""

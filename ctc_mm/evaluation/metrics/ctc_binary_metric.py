@@ -13,7 +13,7 @@ from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions, choose_point, evaluate_binary, flat_values
 from ctc_mm.evaluation.binary_report import ReportContext, write_binary_report
 from ctc_mm.evaluation.classification_point import KIND, ClassificationPoint
-from ctc_mm.evaluation.metrics.cell_records import CellRecord, cell_record, predictions_of, without_repeats
+from ctc_mm.evaluation.metrics.evaluated_cells import EvaluatedCell, evaluated_cell, predictions_of, without_repeats
 from ctc_mm.evaluation.operating_point import publish_operating_point
 from ctc_mm.evaluation.predictions import Predictions, sorted_predictions
 from ctc_mm.registry import METRICS
@@ -95,9 +95,9 @@ class CTCBinaryMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep scores, truth and origin of each sample as plain values."""
-        self.results.extend(cell_record(sample) for sample in data_samples)
+        self.results.extend(evaluated_cell(sample) for sample in data_samples)
 
-    def compute_metrics(self, results: list[CellRecord]) -> dict[str, float]:
+    def compute_metrics(self, results: list[EvaluatedCell]) -> dict[str, float]:
         """Evaluate all cells, publish the operating point, write the files.
 
         Returns:
@@ -124,7 +124,7 @@ class CTCBinaryMetric(BaseMetric):
         return flat_values(result)
 
     def _point(
-        self, predictions: Predictions, records: Sequence[CellRecord], target: str, logger: MMLogger
+        self, predictions: Predictions, records: Sequence[EvaluatedCell], target: str, logger: MMLogger
     ) -> ClassificationPoint | None:
         if not self.chooses:
             if self.frozen is not None and self.frozen.target != target:

@@ -20,7 +20,7 @@ NO_BOX = (float("nan"),) * 4
 
 
 @dataclass(frozen=True)
-class CellRecord:
+class EvaluatedCell:
     """One evaluated sample as plain values; '' and NaN where the data say nothing.
 
     Args:
@@ -77,7 +77,7 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def cell_record(sample: Mapping[str, Any]) -> CellRecord:
+def evaluated_cell(sample: Mapping[str, Any]) -> EvaluatedCell:
     """Read one evaluated sample.
 
     Args:
@@ -108,7 +108,7 @@ def cell_record(sample: Mapping[str, Any]) -> CellRecord:
             f"{name}: `pred_score` must be a softmax over at least two classes. Received: {np.round(scores[:8], 4)}"
         )
     box = sample.get("box_xyxy")
-    return CellRecord(
+    return EvaluatedCell(
         scores=tuple(scores),
         gt_label=int(truth[0]),
         cell_id=_text(sample.get("cell_id")) or path,
@@ -125,7 +125,7 @@ def cell_record(sample: Mapping[str, Any]) -> CellRecord:
     )
 
 
-def without_repeats(records: Sequence[CellRecord]) -> tuple[list[CellRecord], int]:
+def without_repeats(records: Sequence[EvaluatedCell]) -> tuple[list[EvaluatedCell], int]:
     """Drop samples that were evaluated twice (a distributed sampler fills up the last batch), keeping the first.
 
     Returns:
@@ -134,7 +134,7 @@ def without_repeats(records: Sequence[CellRecord]) -> tuple[list[CellRecord], in
     Raises:
         ConfigError: one sample with two different true labels.
     """
-    kept: dict[Any, CellRecord] = {}
+    kept: dict[Any, EvaluatedCell] = {}
     for index, record in enumerate(records):
         first = kept.setdefault(index if record.key is None else record.key, record)
         if first.gt_label != record.gt_label:
@@ -142,7 +142,7 @@ def without_repeats(records: Sequence[CellRecord]) -> tuple[list[CellRecord], in
     return list(kept.values()), len(records) - len(kept)
 
 
-def predictions_of(records: Sequence[CellRecord], classes: Sequence[str], target: str) -> Predictions:
+def predictions_of(records: Sequence[EvaluatedCell], classes: Sequence[str], target: str) -> Predictions:
     """Put samples into arrays, the target against the rest.
 
     Raises:
