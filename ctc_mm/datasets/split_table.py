@@ -97,7 +97,9 @@ def split_table(
     for row in rows:
         if row.keep and row.cell_id in usable:
             paths.setdefault(row.cell_id, []).append(table.parent / row.path)
-    leaks = find_split_leaks(split, {name: row.group for name, row in usable.items()}, paths, progress)
+    # By the key that was asked for; ungrouped, by `group`, to say what that tears apart.
+    checked = {name: usable[name].group for name in ids} if groups is None else dict(zip(ids, groups, strict=True))
+    leaks = find_split_leaks(split, checked, paths, progress)
     leaks.require_clean(warn_only=allow_leaks or group_key is None)
     part_of = {name: part for part in ("train", "val", "test") for name in split.folds[0].part(part)}
     changed = [replace(row, split=part_of.get(row.cell_id, NO_SPLIT)) for row in rows]
