@@ -155,9 +155,9 @@ def all_runs() -> dict[str, Run]:
 
 
 def execute(run: Run, sets: Path, runs: Path) -> float:
-    """Run a cross-validation, or the rest of an interrupted one; processor seconds of all its processes.
+    """Run a cross-validation, or the rest of an interrupted one; processor seconds of all its processes in this call.
 
-    A finished one is not repeated.
+    A finished one is not repeated. Of one that was interrupted the seconds are noted to be those of the rest.
 
     Raises:
         RuntimeError: the command failed; its log is named.
@@ -168,6 +168,7 @@ def execute(run: Run, sets: Path, runs: Path) -> float:
         return json.loads(record.read_text())["processor_s"]
     log = runs / f"{run.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    is_rest = (runs / run.name).exists()
     begin, used = time.monotonic(), _processor_s()
     with log.open("a") as file:
         done = subprocess.run(
@@ -181,7 +182,7 @@ def execute(run: Run, sets: Path, runs: Path) -> float:
     if done.returncode:
         raise RuntimeError(f"{run.name} failed; see {log}")
     seconds = {"wall_s": round(time.monotonic() - begin, 1), "processor_s": round(_processor_s() - used, 1)}
-    write_json(record, {"command": command, **seconds})
+    write_json(record, {"command": command, **seconds, "is_rest": is_rest})
     return seconds["processor_s"]
 
 

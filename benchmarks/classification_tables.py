@@ -82,14 +82,20 @@ def figure(told: Mapping[str, Any]) -> str:
     return f"{told['value']:.3f} ({low:.3f}-{high:.3f})"
 
 
+def spread(told: Mapping[str, Any]) -> str:
+    """Mean and SD of folds; ``-`` for one fold."""
+    return "-" if told["sd"] is None else f"{told['mean']:.3f} ± {told['sd']:.3f}"
+
+
 def counts(point: Mapping[str, Any]) -> str:
     """Confusion matrix in cells."""
     return " / ".join(str(point[name]) for name in ("TP", "FN", "FP", "TN"))
 
 
 def minutes(runs: Path, name: str) -> str:
-    """Processor time of a run."""
-    return f"{json.loads((runs / name / RECORD).read_text())['processor_s'] / 60:.1f}"
+    """Processor time of a run; ``-`` where it was interrupted, so that only a part of it is known."""
+    told = json.loads((runs / name / RECORD).read_text())
+    return "-" if told.get("is_rest") else f"{told['processor_s'] / 60:.1f}"
 
 
 def bccd_table(runs: Path, sets: Path) -> str:
@@ -138,24 +144,22 @@ def imfish_pools(runs: Path, net: str) -> dict[str, dict[str, Any]]:
 def imfish_table(runs: Path) -> str:
     """The paper's table: each network in cross-validation and on the patients kept aside."""
     header = (
-        "network", "on", "AUC", "sensitivity, %", "specificity, %", "TP / FN / FP / TN", "F1",
-        "sensitivity / specificity at Youden's threshold, %", "min",
+        "network", "tested on", "AUC", "AUC, mean of folds", "sensitivity, %", "specificity, %", "TP / FN / FP / TN",
+        "at Youden's threshold: sensitivity / specificity, %", "min",
     )  # fmt: skip
     rows = []
     for net in (*IMFISH_FOLDED, *IMFISH_HELD_OUT):
         pools = imfish_pools(runs, net)
         if not pools:
             rows.append((net, NOT_RUN, *[""] * (len(header) - 2)))
+            continue
+        told, time = summary_of(runs, f"imfish_{net}"), minutes(runs, f"imfish_{net}")
         for place, pool in pools.items():
             at, chosen = pool["operating_points"]["0.5"], pool["operating_points"]["youden"]
-            time = minutes(runs, f"imfish_{net}") if place == "kept aside" else ""
-            both = f"{100 * chosen['sensitivity']['value']:.1f} / {100 * chosen['specificity']['value']:.1f}"
-            rows.append(
-                (
-                    net, place, figure(pool["AUC"]), rate(at["sensitivity"]), rate(at["specificity"]), counts(at),
-                    figure(at["F1"]), both, time,
-                )
-            )  # fmt: skip
+            folds, needed = ("", time) if place == "kept aside" else (spread(told["values"]["AUC"]), "")
+            both = " / ".join(f"{100 * chosen[one]['value']:.1f}" for one in ("sensitivity", "specificity"))
+            rates = [rate(at[one]) for one in ("sensitivity", "specificity")]
+            rows.append((net, place, figure(pool["AUC"]), folds, *rates, counts(at), both, needed))
     return markdown_table(header, rows)
 
 
@@ -217,28 +221,22 @@ def deparray_table(runs: Path) -> str:
 
 
 def label_free_table(runs: Path) -> str:
-    """Frozen features and training from scratch, by cell and by patient."""
+    """Frozen features and training from scratch, by cell and by patient; those that were run."""
     header = (
-        "run", "tested", "accuracy, %", "F1", "AUC, pooled", "AUC, mean of folds", "sensitivity, %", "specificity, %",
-        "TP / FN / FP / TN", "AUC, size alone", "min",
+        "run", "accuracy, %", "F1", "AUC", "AUC, mean of folds", "sensitivity, %", "specificity, %",
+        "TP / FN / FP / TN", "min",
     )  # fmt: skip
     rows = []
     for name in (run.name for run in label_free_runs()):
         told = summary_of(runs, name)
         if told is None:
-            rows.append((name, *[NOT_RUN] * (len(header) - 1)))
             continue
-        for pool in (*told["pooled"], *told["final"]):
-            at, auc = pool["operating_points"]["0.5"], told["values"]["AUC"]
-            size = pool["size_baseline"].get("AUC")
-            rows.append(
-                (
-                    name, pool["samples"], rate(at["accuracy"]), figure(at["F1"]), figure(pool["AUC"]),
-                    f"{auc['mean']:.3f}" + ("" if auc["sd"] is None else f" ± {auc['sd']:.3f}"),
-                    rate(at["sensitivity"]), rate(at["specificity"]), counts(at), figure(size) if size else "-",
-                    minutes(runs, name),
-                )
-            )  # fmt: skip
+        pool = told["pooled"][0]
+        at = pool["operating_points"]["0.5"]
+        rates = [rate(at[one]) for one in ("sensitivity", "specificity")]
+        shown = [rate(at["accuracy"]), figure(at["F1"]), figure(pool["AUC"]), spread(told["values"]["AUC"]), *rates]
+        title = name.removeprefix("label_free_").replace("_", " ")
+        rows.append((title, *shown, counts(at), minutes(runs, name)))
     return markdown_table(header, rows)
 
 
