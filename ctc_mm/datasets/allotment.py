@@ -15,9 +15,9 @@ def allot(counts: np.ndarray, shares: np.ndarray, absence: np.ndarray, rng: np.r
     """Give each group to one part.
 
     Minimised is the sum, over parts and classes, of the squared difference between the part's share of the class and
-    the wanted one (so a class of 10 weighs as much as one of 10,000), plus ``absence`` for each class that a part lacks
-    altogether. Groups are given out from the largest to the smallest, then moved and exchanged as long as that helps;
-    the best of a few random starts counts. No part is left without a group.
+    the wanted one, the rarer class weighing more (by the root of how much rarer it is), plus ``absence`` for each
+    class that a part lacks altogether. Groups are given out from the largest to the smallest, then moved and exchanged
+    as long as that helps; the best of a few random starts counts. No part is left without a group.
 
     Args:
         counts: members of each class in each group, int (groups, classes); every class has members.

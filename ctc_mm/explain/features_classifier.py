@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ctc_mm.datasets.augment_to_n import seeded
 from ctc_mm.explain.activations import evaluation_mode
+from ctc_mm.explain.classifier_cam import predict_label
 from ctc_mm.explain.features import (
     INPUT,
     Layer,
@@ -159,13 +160,6 @@ def _label(info: Mapping[str, Any]) -> int:
     return int(label[0])
 
 
-def _called(scores: Tensor, score_thr: float | None) -> int:
-    """The class that a sample is called."""
-    if score_thr is None or len(scores) < 2:
-        return int(scores.argmax())
-    return 0 if float(scores[0]) >= score_thr else 1 + int(scores[1:].argmax())
-
-
 def _points(
     infos: Sequence[Mapping[str, Any]], samples: Sequence[Any], categories: Sequence[str], score_thr: float | None
 ) -> Iterator[MapPoint]:
@@ -173,7 +167,7 @@ def _points(
     for info, sample in zip(infos, samples, strict=True):
         info = {**info, **sample.metainfo}
         scores = getattr(sample, "pred_score", None)
-        predicted = None if scores is None else _called(scores, score_thr)
+        predicted = None if scores is None else predict_label(scores.cpu().numpy(), score_thr)
         label = _label(info)
         path = text_of(info, "img_path")
         name = text_of(info, "cell_id") or path

@@ -25,7 +25,7 @@ class MapPoint:
         category: index into :attr:`FeatureTable.categories`: the true class, or what a box turned out to be.
         predicted: class that the model gives; None where it gives none.
         score: of class 0 (the target) for a cell, of the box's own class for a box.
-        misjudged: whether the model is wrong about it (at 0.5 for two classes; a false positive for a box).
+        misjudged: whether the model is wrong about it (at its frozen threshold, else 0.5; a false positive for a box).
         channel: what the image shows, "" where it is not known.
         group: patient or raw image, "" where it is not known.
         source: file that the cell was cut from, "" where it is not known.

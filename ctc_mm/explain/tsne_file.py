@@ -64,7 +64,8 @@ def save_map(path: str | Path, layers: Sequence[LayerMap], table: FeatureTable, 
                 "perplexity": layer.tsne.perplexity,
                 "scale": layer.tsne.projection.scale,
                 "explained": layer.tsne.projection.explained,
-                "options": dataclasses.asdict(layer.tsne.options),
+                # The map does not depend on threads, so neither does its file.
+                "options": dataclasses.asdict(layer.tsne.options) | {"jobs": 1},
                 "notes": list(layer.tsne.notes),
             }
             for layer in layers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ctc_mm.evaluation.output import json_number
 from ctc_mm.explain.features_table import FeatureTable
 from ctc_mm.explain.tsne import (
     NothingToMapError,
@@ -125,8 +125,8 @@ def map_quality(
         "perplexity": tsne.perplexity,
         "variance_kept": tsne.projection.explained,
         "neighbours": neighbour_count(count),
-        "neighbour_preservation": defined(neighbour_preservation(tsne.features, tsne.coordinates)),
-        "trustworthiness": defined(trustworthiness(tsne.features, tsne.coordinates)),
+        "neighbour_preservation": json_number(neighbour_preservation(tsne.features, tsne.coordinates)),
+        "trustworthiness": json_number(trustworthiness(tsne.features, tsne.coordinates)),
         "silhouette_map": _by_class(silhouette_by_class(tsne.coordinates, labels, categories)),
         "silhouette_features": _by_class(silhouette_by_class(tsne.features, labels, categories)),
         "silhouette_groups": _silhouette_of_groups(tsne.features, groups),
@@ -174,11 +174,6 @@ def place_layers(
     return tuple(placed), table.notes
 
 
-def defined(value: float) -> float | None:
-    """The value, or None where it is NaN, for which JSON has no word."""
-    return None if math.isnan(value) else value
-
-
 def _silhouette_of_groups(features: np.ndarray, groups: Sequence[str]) -> float | None:
     """Mean silhouette of groups; None unless all samples have one, and there are 2 to ``MOST_GROUPS``."""
     numbers = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
@@ -188,4 +183,4 @@ def _silhouette_of_groups(features: np.ndarray, groups: Sequence[str]) -> float 
 
 
 def _by_class(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: defined(value) for name, value in values.items()}
+    return {name: json_number(value) for name, value in values.items()}

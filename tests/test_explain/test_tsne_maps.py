@@ -130,6 +130,10 @@ def test_map_file_gives_the_map_back(mapped, tmp_path):
     for name in ("a.npz", "b.npz"):
         save_map(tmp_path / name, layers, table, {"pooling": "mean"})
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    # The map does not depend on threads, so neither does its file.
+    threads = [replace(one, tsne=replace(one.tsne, options=replace(OPTIONS, jobs=2))) for one in layers]
+    save_map(tmp_path / "c.npz", threads, table, {"pooling": "mean"})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
     saved = load_map(tmp_path / "a.npz")
     assert saved.categories == ("CTC", "WBC")
     assert saved.cell_ids == tuple(point.cell_id for point in table.points)
