@@ -15,6 +15,7 @@ from tiny_cells import draw_cells, write_config
 
 from ctc_mm.datasets import SingleCellDataset
 from ctc_mm.engine.cross_validation import CrossValidationOptions, FoldsFailedError, cross_validate
+from ctc_mm.engine.cross_validation.fold_folder import resume_point
 from ctc_mm.engine.cross_validation.fold_run import FoldCommands
 from ctc_mm.engine.cross_validation.processes import only_run_in, training_environment
 from ctc_mm.engine.setup import load_config, register_all_modules
@@ -266,6 +267,38 @@ def test_held_out_test_is_the_last_fold(run):
             split["train"] + split["val"]
         )
     assert (run.out / "roc_held-out_test.png").is_file()
+
+
+def test_repeats_with_a_held_out_test_number_their_folds_on(run):
+    result = run(folds=2, holdout=0.25, repeats=2)
+    names = [one.name for one in result.outcomes]
+    assert names == ["fold_0", "fold_1", "fold_2", "fold_3", "final", "final_1"]
+
+
+def test_another_key_is_drawn_by_the_bootstrap_and_tears_groups(tmp_path):
+    cells = draw_cells(tmp_path / "cells")
+    table = (cells / "cells.csv").read_text().splitlines()
+    place = table[0].split(",").index("source")
+    lines = [line.split(",") for line in table[1:]]
+    for number, line in enumerate(lines):
+        line[place] = f"field_{number // 2}.png"  # two cells each, whatever their patient
+    (cells / "cells.csv").write_text("\n".join([table[0], *(",".join(line) for line in lines)]) + "\n")
+    run = Run(tmp_path, cells)
+    by_field = run(group_key="source").summary
+    assert by_field["pooled"][0]["AUC"]["units"] == 25
+    assert any("of the column `group` stand on two sides all the same" in one for one in by_field["warnings"])
+    by_patient = run(again=True).summary
+    assert by_patient["pooled"][0]["AUC"]["units"] == 12
+    assert not any("stand on two sides" in one for one in by_patient["warnings"])
+
+
+def test_last_checkpoint_of_a_finished_epoch_is_gone_on_from(tmp_path):
+    (tmp_path / "finished_epoch").write_text("7")
+    for epoch in (5, 10):
+        torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / f"epoch_{epoch}.pth")
+    assert resume_point(tmp_path) == (tmp_path / "epoch_5.pth", "")
+    (tmp_path / "finished_epoch").write_text("4")
+    assert resume_point(tmp_path)[0] is None
 
 
 def test_leaks_stop_a_run_before_anything_trains(tmp_path):

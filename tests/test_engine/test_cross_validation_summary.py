@@ -115,7 +115,7 @@ def test_pooled_cells_have_each_folds_own_thresholds():
     rows = {row[0]: row for row in section.tables[0].rows}
     assert rows["mean ± SD of folds"][1] == "0.625 ± 0.177 (2 of 3)"
     assert rows["pooled"][2] == "0.667 (2/3) [0.094, 0.992]"
-    assert rows["size alone, pooled"][-1] == f"{6 / 8:.3f}"
+    assert rows["size alone, pooled (threshold in 2 of 3 folds)"][-1] == f"{6 / 8:.3f}"
     assert "1 folds lack a class" in section.pictures[0].caption
     assert [picture.png[:4] for picture in section.pictures] == [b"\x89PNG"] * 3
     assert section.files["roc_mean.csv"].splitlines()[0] == "fpr,mean_sensitivity,sd"

@@ -26,7 +26,13 @@ from ctc_mm.engine.cross_validation.section import (
 from ctc_mm.engine.cross_validation.statistics import MeanROC, mean_roc, mean_sd, number
 from ctc_mm.evaluation.binary_evaluation import FIXED, BinaryOptions, BinaryResult, evaluate_binary
 from ctc_mm.evaluation.binary_figures import NamedCurve, draw_confusion, draw_pr, named_curve
-from ctc_mm.evaluation.binary_intervals import bootstrap_json, bootstrap_result, rates_json, resampled_units
+from ctc_mm.evaluation.binary_intervals import (
+    bootstrap_json,
+    bootstrap_result,
+    false_targets_per_ml,
+    rates_json,
+    resampled_units,
+)
 from ctc_mm.evaluation.binary_report import counts_json, point_names, rules, score_curves
 from ctc_mm.evaluation.binary_tables import confusion_csv, pr_csv, roc_csv
 from ctc_mm.evaluation.functional.binary import BinaryCounts
@@ -44,7 +50,8 @@ POOL_NOTE = (
     "Pooled: the predictions of all folds together, each cell tested once by a model that was not trained on it. "
     "Thresholds other than 0.5 are each fold's own, chosen on its validation part. Intervals: exact (Clopper-Pearson) "
     "for rates, bootstrap by group for AUC and F1; models of different folds share training data, so they say what "
-    "other cells would give, not what other training sets would."
+    "other cells would give, not what other training sets would. Scores of different models need not be on one scale, "
+    "which mostly lowers the pooled AUC and AP; the mean of folds is free of that."
 )
 
 
@@ -60,6 +67,7 @@ class _Pool:
         n_folds: folds that have it, by operating point.
         called: by operating point, bool (N,); only where every fold has it.
         size_counts: of the size-only baseline at each fold's own threshold; None where no fold has one.
+        n_size_folds: folds that have one.
     """
 
     title: str
@@ -69,6 +77,7 @@ class _Pool:
     n_folds: Mapping[str, int]
     called: Mapping[str, np.ndarray]
     size_counts: BinaryCounts | None
+    n_size_folds: int
 
 
 def binary_options(config: Config) -> BinaryOptions:
@@ -126,7 +135,7 @@ def _pool(title: str, results: Sequence[FoldResult], options: BinaryOptions) -> 
     if not np.isnan(predictions.calibrated).any():
         error = expected_calibration_error(predictions.gt, predictions.calibrated, options.n_bins)
         result = replace(result, ece_calibrated=error)
-    return _Pool(title, results, result, counts, n_folds, called, reduce(add, known) if known else None)
+    return _Pool(title, results, result, counts, n_folds, called, reduce(add, known) if known else None, len(known))
 
 
 def _threshold(result: FoldResult, point: str) -> float | None:
@@ -153,6 +162,7 @@ def _pool_json(pool: _Pool, options: BinaryOptions) -> dict[str, Any]:
     for name, counts in pool.counts.items():
         rates = rates_json(counts, options.confidence)
         points[name] = {"folds": pool.n_folds[name], **counts_json(counts), **rates}
+        points[name]["false_targets_per_ml"] = false_targets_per_ml(counts, options.wbc_per_ml, options.confidence)
         points[name] |= {figure: intervals.get(f"{figure}@{name}") for figure in ("F1", "F1_macro")}
     size: dict[str, Any] = {"cells_of_known_size": pool.result.size.n, "unit": pool.result.size.unit}
     if pool.result.size.n:
@@ -160,7 +170,11 @@ def _pool_json(pool: _Pool, options: BinaryOptions) -> dict[str, Any]:
         size["classifier_AUC_on_these_cells"] = intervals["AUC_where_size_is_known"]
         size["AUC_gained_over_size"] = intervals["AUC_gained_over_size"]
     if pool.size_counts is not None:
-        size |= {**counts_json(pool.size_counts), **rates_json(pool.size_counts, options.confidence)}
+        size |= {
+            "folds": pool.n_size_folds,
+            **counts_json(pool.size_counts),
+            **rates_json(pool.size_counts, options.confidence),
+        }
         size["F1"] = number(pool.size_counts.f1)
     return {
         "folds": len(pool.results),
@@ -211,7 +225,9 @@ def _paper_table(results: Sequence[FoldResult], measured: Sequence[tuple[_Pool, 
         if "AUC" in size:
             auc = f"{shown(size['AUC']['value'])}{shown_interval(size['AUC']['interval'])}"
             rates = [shown_rate(size[name]) if name in size else "-" for name in names[1:-1]]
-            rows.append((f"size alone, {pool.title}", auc, *rates, shown(size.get("F1"))))
+            partly = f" (threshold in {pool.n_size_folds} of {len(pool.results)} folds)"
+            title = f"size alone, {pool.title}{partly if 0 < pool.n_size_folds < len(pool.results) else ''}"
+            rows.append((title, auc, *rates, shown(size.get("F1"))))
     note = (
         "Rates at a score of 0.5; size alone at the diameter of the best Youden index of each fold's validation part."
     )
@@ -224,13 +240,28 @@ def _point_table(pool: _Pool, figures: Mapping[str, Any], options: BinaryOptions
     for name, rule in rules(options).items():
         at = figures["operating_points"].get(name)
         if at is None:
-            rows.append((f"{name}: {rule}", *["-"] * 7, "0"))
+            rows.append((f"{name}: {rule}", *["-"] * 8, "0"))
             continue
         rates = [shown_rate(at[rate]) for rate in ("sensitivity", "specificity", "precision")]
-        rows.append((f"{name}: {rule}", *(str(at[key]) for key in ("TP", "FP", "FN", "TN")), *rates, str(at["folds"])))
-    header = ("operating point", "TP", "FP", "FN", "TN", "sensitivity", "specificity", "precision", "folds")
-    note = "Each fold's own threshold, chosen on its validation part; counts are sums over the folds that have one."
+        per_ml = _shown_per_ml(at["false_targets_per_ml"])
+        counts = (str(at[key]) for key in ("TP", "FP", "FN", "TN"))
+        rows.append((f"{name}: {rule}", *counts, *rates, per_ml, str(at["folds"])))
+    header = (
+        "operating point", "TP", "FP", "FN", "TN", "sensitivity", "specificity", "precision", "false per mL", "folds",
+    )  # fmt: skip
+    note = (
+        "Each fold's own threshold, chosen on its validation part; counts are sums over the folds that have one. False "
+        f"per mL: false-positive rate x {options.wbc_per_ml:g} leukocytes per mL that reach the classifier "
+        "(wbc_per_ml of CTCBinaryMetric)."
+    )
     return Table(f"Operating points ({pool.title})", header, tuple(rows), note)
+
+
+def _shown_per_ml(content: Mapping[str, Any]) -> str:
+    if content["value"] is None:
+        return "-"
+    low, high = content["interval"]
+    return f"{content['value']:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _draw(

@@ -142,11 +142,14 @@ def resume_point(model_dir: Path) -> tuple[Path | None, str]:
 
 
 def _last_finished(model_dir: Path) -> Path | None:
-    """The checkpoint of the last finished epoch; of a training by iterations, which notes none, the last one."""
+    """The last checkpoint of a finished epoch; of a training by iterations, which notes none, the last one."""
     note = model_dir / NOTE_FILE
     if note.is_file():
-        path = model_dir / f"epoch_{note.read_text(encoding='utf-8').strip()}.pth"
-        return path if path.is_file() else None
+        finished = int(note.read_text(encoding="utf-8"))
+        # Not every epoch has one (checkpoint.interval), and that of an epoch broken off does not count.
+        found = {int(path.stem.removeprefix("epoch_")): path for path in model_dir.glob("epoch_[0-9]*.pth")}
+        last = max((epoch for epoch in found if epoch <= finished), default=None)
+        return None if last is None else found[last]
     saved = find_latest_checkpoint(str(model_dir))
     path = model_dir / Path(saved).name if saved else None
     return path if path is not None and path.is_file() and path.name.startswith("iter_") else None

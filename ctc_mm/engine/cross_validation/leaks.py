@@ -10,6 +10,7 @@ from ctc_mm.formats.report import Progress, no_progress
 
 # Ids of two tables may be alike without meaning the same cell.
 ELSEWHERE = "test set: "
+GROUP = "group"
 
 
 def check_leaks(study: Study, progress: Progress = no_progress) -> str:
@@ -37,13 +38,29 @@ def check_leaks(study: Study, progress: Progress = no_progress) -> str:
         if study.other is not None:
             parts["test"] = tuple(ELSEWHERE + name for name in parts["test"])
         reports.append(find_leaks(parts, group_of, duplicates, fold.name.removeprefix("fold_")))
+    torn = _torn_beside_the_key(study)
     report = LeakReport(
         tuple(leak for one in reports for leak in one.groups),
         tuple(leak for one in reports for leak in one.duplicates),
         tuple(unchecked),
     )
     if report.is_clean:
-        return str(report) if report.unchecked else ""
+        return ". ".join(filter(None, (torn, str(report) if report.unchecked else "")))
     if study.options.ungrouped or study.options.allow_leaks:
-        return f"leaks, which flatter every figure here: {report}"
+        return ". ".join(filter(None, (torn, f"leaks, which flatter every figure here: {report}")))
     raise LeakError(f"{report}\nNothing was trained. Go on all the same with --allow-leaks; the report will say so.")
+
+
+def _torn_beside_the_key(study: Study) -> str:
+    """What dividing by another column than `group` does to the groups; '' where they stay whole."""
+    if study.options.ungrouped or study.options.group_key == GROUP or study.other is not None:
+        return ""
+    group_of = {unit.id: unit.columns.get(GROUP) or None for unit in study.source.units}
+    folds = [{part: fold.ids.part(part) for part in PARTS} for fold in study.division.folds]
+    torn = sorted({leak.group for parts in folds for leak in find_leaks(parts, group_of).groups})
+    if not torn:
+        return ""
+    return (
+        f"divided by `{study.options.group_key}`, {len(torn)} of the column `{GROUP}` stand on two sides all the same "
+        f"({', '.join(torn[:3])}{', ...' if len(torn) > 3 else ''}); with --group-key {GROUP} they stay whole"
+    )

@@ -112,7 +112,7 @@ class _Divider:
     def divide(self) -> Division:
         folds: list[PlannedFold] = []
         for repeat in range(self.options.repeats):
-            folds += self._repeat(repeat, len([fold for fold in folds if fold.name != FINAL]))
+            folds += self._repeat(repeat, sum(not fold.name.startswith(FINAL) for fold in folds))
         # The final models last: what they are tested on is looked at only after all the rest.
         folds.sort(key=lambda fold: fold.name.startswith(FINAL))
         return Division(tuple(folds), self.group_of)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import ctc_mm
 from ctc_mm.engine.cross_validation.cell_summary import HEADLINE, summarise_cells
@@ -71,7 +73,7 @@ def summarise(out_dir: Path, facts: RunFacts) -> dict[str, Any]:
         Content of ``summary.json``.
     """
     finished = [fold for fold in facts.study.division.folds if fold.name not in facts.failed]
-    results = [read_fold(fold, facts.folders[fold.name]) for fold in finished]
+    results = [_in_groups(read_fold(fold, facts.folders[fold.name]), facts) for fold in finished]
     content = _head(facts)
     sections = [_warnings(facts)]
     if results:
@@ -95,6 +97,16 @@ def summarise(out_dir: Path, facts: RunFacts) -> dict[str, Any]:
     atomic_write_text(out_dir / times.file, times.csv())
     write_report(out_dir, _title(facts), _lead(facts, len(results)), [*sections, Section(tables=[times])])
     return content
+
+
+def _in_groups(result: FoldResult, facts: RunFacts) -> FoldResult:
+    """The predictions with the groups that the run went by, which the bootstrap then draws."""
+    if result.predictions is None:
+        return result
+    key, source = facts.study.options.group_key, facts.study.other or facts.study.source
+    group_of = {unit.id: unit.columns.get(key, "") for unit in source.units}
+    groups = np.array([group_of[name] for name in result.predictions.cell_id], dtype=np.str_)
+    return replace(result, predictions=replace(result.predictions, group=groups))
 
 
 def _head(facts: RunFacts) -> dict[str, Any]:
