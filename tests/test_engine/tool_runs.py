@@ -3,15 +3,18 @@
 import importlib.util
 from pathlib import Path
 
+from process_state import process_state_kept
+
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
 def run_tool(name, *words):
-    """Call ``main`` of tools/NAME.py with ``words``."""
+    """Call ``main`` of tools/NAME.py with ``words``; what it sets for its process goes with it."""
     spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main([str(word) for word in words])
+    with process_state_kept():  # a module's fixture runs before the one that restores a test's
+        module.main([str(word) for word in words])
 
 
 def train(config, work_dir, *words):
