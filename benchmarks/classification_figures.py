@@ -27,7 +27,7 @@ def draw_numbers(runs: Path, out: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(10, 3.4), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_imfish(left, runs)
     _draw_deparray(right, runs)
@@ -49,7 +49,7 @@ def _draw_imfish(axes: Axes, runs: Path) -> None:
     axes.set_xticks(range(len(nets)), nets)
     axes.set(title="imFISH phantom, from scratch, 64 px", ylabel="AUC, 95 % by patient")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower left", fontsize="small")
 
 
 def _draw_deparray(axes: Axes, runs: Path) -> None:
@@ -60,4 +60,4 @@ def _draw_deparray(axes: Axes, runs: Path) -> None:
     axes.set_xticks(range(len(arms)), [ARM_NAMES[arm] for arm in arms])
     axes.set(title="DEPArray phantom, tested on bright field", ylabel="AUC on test patients")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")

@@ -221,7 +221,10 @@ def deparray_table(runs: Path) -> str:
 
 
 def label_free_table(runs: Path) -> str:
-    """Frozen features and training from scratch, by cell and by patient; those that were run."""
+    """Frozen features and training from scratch, by cell and by patient; those that were run.
+
+    F1 and AUC stand without intervals: two patients are too few to draw patients from.
+    """
     header = (
         "run", "accuracy, %", "F1", "AUC", "AUC, mean of folds", "sensitivity, %", "specificity, %",
         "TP / FN / FP / TN", "min",
@@ -234,7 +237,8 @@ def label_free_table(runs: Path) -> str:
         pool = told["pooled"][0]
         at = pool["operating_points"]["0.5"]
         rates = [rate(at[one]) for one in ("sensitivity", "specificity")]
-        shown = [rate(at["accuracy"]), figure(at["F1"]), figure(pool["AUC"]), spread(told["values"]["AUC"]), *rates]
+        values = [f"{one['value']:.3f}" for one in (at["F1"], pool["AUC"])]
+        shown = [rate(at["accuracy"]), *values, spread(told["values"]["AUC"]), *rates]
         title = name.removeprefix("label_free_").replace("_", " ")
         rows.append((title, *shown, counts(at), minutes(runs, name)))
     return markdown_table(header, rows)

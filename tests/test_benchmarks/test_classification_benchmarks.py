@@ -230,4 +230,4 @@ def test_a_drawn_set_is_trained_tested_and_told(tmp_path, monkeypatch):
     assert list(values) == [0]
     assert 0 <= values[0] <= 1
     draw_numbers(tmp_path / "runs", tmp_path / "numbers.png")
-    assert cv2.imread(str(tmp_path / "numbers.png")).shape == (340, 900, 3)
+    assert cv2.imread(str(tmp_path / "numbers.png")).shape == (340, 1000, 3)
