@@ -22,3 +22,12 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real images not found at {path}; set CTC_MM_DATA to their folder")
     return path
+
+
+@pytest.fixture
+def mmpretrain_scope():
+    """Names without a scope are MMPretrain's, whatever scope an earlier test has left behind."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        yield

@@ -163,6 +163,15 @@ def test_failed_fold_is_named_with_its_error_and_repeated(run):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_stopping_ends_the_children_and_leaves_a_run_to_go_on_with(run, number):
+    # A shell starts what it puts into the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _stop_and_go_on(run, number)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop_and_go_on(run, number):
     for name in ("fold_0", "fold_1"):
         (run.out / f"hang_{name}").touch()
     pids = []

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from grad_cam_library import correlation, library_map, random_image
-from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -19,10 +18,7 @@ PREPROCESSOR = dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=False)
 POOLED = dict(type="GlobalAveragePooling")
 
 
-@pytest.fixture(autouse=True)
-def _mmpretrain_scope():
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        yield
+pytestmark = pytest.mark.usefixtures("mmpretrain_scope")
 
 
 def linear_head(channels, **options):

@@ -100,6 +100,7 @@ def test_names_lead_to_modules(model):
     assert layers[5].index == 2
 
 
+@pytest.mark.usefixtures("mmpretrain_scope")
 def test_convolutions_of_vgg_are_counted_in_order_with_their_activation():
     with torch.device("meta"):  # 138 million weights, of which none is looked at
         vgg = ImageClassifier(backbone=dict(type="mmpretrain.VGG", depth=16, num_classes=2))

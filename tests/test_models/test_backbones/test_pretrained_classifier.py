@@ -11,6 +11,8 @@ from ctc_mm.errors import CheckpointError
 from ctc_mm.models.backbones import PretrainedClassifier
 from ctc_mm.models.backbones.classifier_keys import backbone_weights
 
+pytestmark = pytest.mark.usefixtures("mmpretrain_scope")
+
 BACKBONES = {
     "alexnet": dict(type="ctc_mm.AlexNet"),
     "vgg16": dict(type="VGG", depth=16),

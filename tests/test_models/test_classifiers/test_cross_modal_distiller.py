@@ -11,6 +11,8 @@ from mmpretrain.structures import DataSample
 from ctc_mm.errors import CheckpointError, ConfigError
 from ctc_mm.models.classifiers.cross_modal_distiller import soft_label_loss
 
+pytestmark = pytest.mark.usefixtures("mmpretrain_scope")
+
 STUDENT = dict(
     backbone=dict(type="ResNet", depth=18, stem_channels=8, base_channels=8),
     neck=dict(type="GlobalAveragePooling"),

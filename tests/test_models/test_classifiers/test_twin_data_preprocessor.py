@@ -5,6 +5,8 @@ from mmpretrain.registry import MODELS
 
 from ctc_mm.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("mmpretrain_scope")
+
 SCALE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
