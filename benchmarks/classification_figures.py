@@ -49,7 +49,7 @@ def _draw_imfish(axes: Axes, runs: Path) -> None:
     axes.set_xticks(range(len(nets)), nets)
     axes.set(title="imFISH phantom, from scratch, 64 px", ylabel="AUC, 95 % by patient")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower left", fontsize="small")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, fontsize="small")
 
 
 def _draw_deparray(axes: Axes, runs: Path) -> None:

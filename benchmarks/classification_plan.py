@@ -122,9 +122,8 @@ def label_free_runs() -> list[Run]:
     frozen, length = "label_free/resnet50_frozen.py", {"train_cfg.max_epochs": 3}
     cultured, patients = "label_free/cultured/cells", "label_free/patients/cells"
     to_patients = ("--train-where", "split=train", "--test-data", f"@{patients}", "--from-scratch")
-    # In crops of 30 px the leak check takes eight pairs of cells for one, though no two of a phantom are.
-    by_cell = ("--folds", "5", "--ungrouped", "--seed", "0", "--allow-leaks")
-    by_field = ("--protocol", "transfer", "--group-key", "source", "--seed", "0", "--allow-leaks")
+    by_cell = ("--folds", "5", "--ungrouped", "--seed", "0")
+    by_field = ("--protocol", "transfer", "--group-key", "source", "--seed", "0")
     runs = [Run(CULTURED, frozen, cultured, (*by_field, *to_patients), length)]
     for way, options, weights in (("frozen", (), CULTURED), ("scratch", ("--from-scratch",), None)):
         runs.append(Run(f"label_free_{way}_by_cell", frozen, patients, (*by_cell, *options), length, weights))
