@@ -19,7 +19,6 @@ import numpy as np
 from common import markdown_table
 
 from ctc_mm.cli import run_cli
-from ctc_mm.datasets.leaks import find_duplicates
 from ctc_mm.formats.cell_set import read_cell_image, read_cells_csv
 from ctc_mm.imaging.normalize import guess_white_level, scale_to_255
 
@@ -49,6 +48,8 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def compare_all(root: Path) -> dict[str, object]:
     """Flag pairs among all cells of a set."""
+    from ctc_mm.datasets.leaks import find_duplicates  # brings torch
+
     paths = {}
     for row in read_cells_csv(root):
         if row.keep:
@@ -64,6 +65,8 @@ def compare_all(root: Path) -> dict[str, object]:
 
 def find_copies(root: Path, count: int, seed: int) -> dict[str, object]:
     """Share of copies found, in % of ``count`` cells, by kind of copy."""
+    from ctc_mm.datasets.leaks import find_duplicates
+
     rows = [row for row in read_cells_csv(root) if row.keep]
     chosen = np.random.default_rng(seed).choice(len(rows), min(count, len(rows)), replace=False)
     found: dict[str, object] = {"set": root.name}

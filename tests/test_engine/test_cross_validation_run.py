@@ -161,17 +161,17 @@ def test_failed_fold_is_named_with_its_error_and_repeated(run):
     assert run.calls() == ["train fold_0 resumed", "test fold_0"]
 
 
+@pytest.fixture
+def ctrl_c():
+    """A shell starts what it puts into the background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_stopping_ends_the_children_and_leaves_a_run_to_go_on_with(run, number):
-    # A shell starts what it puts into the background with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        _stop_and_go_on(run, number)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _stop_and_go_on(run, number):
     for name in ("fold_0", "fold_1"):
         (run.out / f"hang_{name}").touch()
     pids = []
@@ -280,8 +280,7 @@ def test_held_out_test_is_the_last_fold(run):
 
 def test_repeats_with_a_held_out_test_number_their_folds_on(run):
     result = run(folds=2, holdout=0.25, repeats=2)
-    names = [one.name for one in result.outcomes]
-    assert names == ["fold_0", "fold_1", "fold_2", "fold_3", "final", "final_1"]
+    assert [one.name for one in result.outcomes] == ["fold_0", "fold_1", "fold_2", "fold_3", "final", "final_1"]
 
 
 def test_another_key_is_drawn_by_the_bootstrap_and_tears_groups(tmp_path):
