@@ -152,4 +152,5 @@ def test_every_part_is_registered():
         VISBACKENDS: {"MLflowBackend"},
     }  # fmt: skip
     for registry, names in expected.items():
-        assert set(registry.module_dict) == names
+        ours = {name for name, part in registry.module_dict.items() if part.__module__.startswith("ctc_mm.")}
+        assert ours == names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,9 +43,9 @@ class CellTransform(BaseTransform):
         results["img"] = image
         return results
 
+    @abstractmethod
     def change(self, image: np.ndarray, rng: np.random.Generator, results: dict) -> np.ndarray:
         """Return the changed image, float32 of the same shape; it may leave 0-255, and is clipped afterwards."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
