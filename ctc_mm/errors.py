@@ -13,6 +13,10 @@ class ImageReadError(CTCError, ValueError):
     """An image file that is missing, truncated, empty or of an unsupported kind."""
 
 
+class SlideError(CTCError, ValueError):
+    """A slide that cannot be counted as asked: pixel size, channels, size, volume."""
+
+
 class LeakError(CTCError, ValueError):
     """Cells of one patient, or one picture twice, on both sides of a split."""
 

@@ -1,0 +1,1 @@
+"""Counting CTCs on slides: reading, routes, merging, statistics, count card, report."""
