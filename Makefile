@@ -12,6 +12,8 @@ PYTEST_ARGS ?=
 DEMO_OUT ?= demo_out
 # Tests run many small tensors, and loaders and gloo in processes of their own: more threads wait for each other.
 TEST_THREADS ?= 1
+# Processes that share the tests; 0 runs them in one.
+TEST_PROCESSES ?= 2
 
 VENV_PYTHON := $(VENV)/bin/python
 # Written last, so that an interrupted installation is taken up again. Holds the project's folder, which an editable
@@ -37,7 +39,7 @@ demo: $(STAMP) ## run the whole chain on synthetic images: draw, convert, train,
 
 .PHONY: test
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=$(TEST_THREADS) $(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$(TEST_THREADS) $(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## check style and formatting

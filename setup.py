@@ -39,20 +39,28 @@ INSTALL_REQUIRES = [
     "zarr>=3.0,<4",
     "dask[distributed]>=2025.1,<2027",
     "jinja2>=3.1,<4",
+    "pyarrow>=17,<28",
     # Pictures and progress.
     "matplotlib>=3.9,<4",
     "rich>=13,<16",
 ]
 
+# Other engines than PyTorch, and the files they run.
+EXPORT = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"]
+
 EXTRAS_REQUIRE = {
-    "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"],
+    "export": EXPORT,
     "slurm": ["dask-jobqueue>=0.9,<1"],
     "tracking": ["tensorboard>=2.17,<3", "mlflow>=2.20,<4"],
     "dev": [
+        *EXPORT,
         "hypothesis>=6.100,<7",  # property tests
         "pytest>=8,<10",
+        "pytest-xdist>=3.6,<4",
         "ruff>=0.14,<0.16",
         "scikit-image>=0.24,<1",  # what the benchmarks compare with
+        "sahi>=0.11.20,<0.13",  # likewise
+        "selenium>=4.20,<5",  # reports are opened in a browser
         "grad-cam>=1.5.4,<1.6",  # what Grad-CAM of classifiers is checked against
         "tensorboard>=2.17,<3",
         "mlflow-skinny>=2.20,<4",  # mlflow without its server

@@ -2,6 +2,7 @@
 
 from ctc_mm.phantoms.brightfield import BrightfieldField, generate_field
 from ctc_mm.phantoms.brightfield_config import CLASS_NAMES, BrightfieldPhantomConfig, CellPopulation
+from ctc_mm.phantoms.brightfield_slide import write_brightfield_slide
 from ctc_mm.phantoms.cell_shapes import ObjectTraits
 from ctc_mm.phantoms.deparray import DEPArrayCell, DEPArrayPatient, generate_patients
 from ctc_mm.phantoms.deparray_config import DEPArrayPhantomConfig
@@ -36,6 +37,7 @@ __all__ = [
     "generate_field",
     "generate_imfish_field",
     "generate_patients",
+    "write_brightfield_slide",
     "write_deparray_export",
     "write_imfish_fields",
     "write_imfish_slide",
