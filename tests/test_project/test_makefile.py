@@ -63,13 +63,14 @@ def project(tmp_path, repo):
 
 
 INSTALL = ["-m venv .venv", "-m pip install -e .[dev]"]
+PYTEST = "-m pytest -n 2 --dist worksteal"
 
 
 def test_first_run_installs_and_the_second_does_not(project):
     result, calls = project.make("test")
     assert result.returncode == 0, result.stderr
-    assert calls == [*INSTALL, "-m pytest"]
-    assert project.make("test")[1] == ["-m pytest"]
+    assert calls == [*INSTALL, PYTEST]
+    assert project.make("test")[1] == [PYTEST]
     assert project.make("demo")[1] == ["tools/demo.py --out demo_out"]
     assert project.make("lint")[1] == ["-m ruff check .", "-m ruff format --check ."]
     assert project.make("install")[1] == []
@@ -85,7 +86,7 @@ def test_changed_dependencies_install_again(project, name, calls):
 def test_failed_installation_is_taken_up_again(project):
     result, _ = project.make("test", fails="pip")
     assert result.returncode == 2
-    assert project.make("test")[1] == [INSTALL[1], "-m pytest"]
+    assert project.make("test")[1] == [INSTALL[1], PYTEST]
 
 
 def test_environment_without_pip_is_made_again(project):
@@ -123,7 +124,7 @@ def test_variables_are_passed_on(project):
     assert project.make(*arguments)[1] == [
         "-m venv other",
         "-m pip install --no-cache-dir -e .[dev]",
-        "-m pytest -x tests/test_compat",
+        f"{PYTEST} -x tests/test_compat",
     ]
     assert project.make("VENV=other", "DEMO_OUT=there", "demo")[1] == ["tools/demo.py --out there"]
 
@@ -138,9 +139,10 @@ def test_help_lists_the_commands(project):
 def test_ci_lints_and_tests_and_stops_at_a_failure(tmp_path, repo):
     script = repo / ".ci" / "run"
     assert script.stat().st_mode & stat.S_IXUSR
-    fake_make = tmp_path / "make"
-    fake_make.write_text('#!/bin/sh\necho "$PWD $@"\n[ "$1" != "$FAKE_FAILS" ]\n')
-    fake_make.chmod(0o755)
+    for name in ("make", "chromedriver"):  # with a browser there, nothing is installed
+        fake = tmp_path / name
+        fake.write_text('#!/bin/sh\necho "$PWD $@"\n[ "$1" != "$FAKE_FAILS" ]\n')
+        fake.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "FAKE_FAILS": "nothing"}
 
     def run():
