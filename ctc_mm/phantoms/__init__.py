@@ -17,6 +17,7 @@ from ctc_mm.phantoms.imfish_config import (
 from ctc_mm.phantoms.imfish_slide import write_imfish_fields, write_imfish_slide
 from ctc_mm.phantoms.imfish_truth import ImFISHTruth
 from ctc_mm.phantoms.labelme_set import SplitSummary, write_labelme_set
+from ctc_mm.phantoms.slide_set import PhantomSlide, write_slide_set
 
 __all__ = [
     "CLASS_NAMES",
@@ -33,6 +34,7 @@ __all__ = [
     "ImFISHTruth",
     "NucleusPopulation",
     "ObjectTraits",
+    "PhantomSlide",
     "SplitSummary",
     "generate_field",
     "generate_imfish_field",
@@ -42,4 +44,5 @@ __all__ = [
     "write_imfish_fields",
     "write_imfish_slide",
     "write_labelme_set",
+    "write_slide_set",
 ]
