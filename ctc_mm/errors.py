@@ -29,6 +29,10 @@ class CheckpointError(CTCError, ValueError):
     """Weights that cannot be found, downloaded, trusted or matched to the model."""
 
 
+class EngineError(CTCError, RuntimeError):
+    """A model that cannot be run: no memory for it, no such device, or the engine failed."""
+
+
 class InstallationError(CTCError, ImportError):
     """Packages that cannot work side by side, or a compiled part that cannot be loaded."""
 

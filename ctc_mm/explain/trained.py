@@ -115,7 +115,12 @@ def build_trained_model(
 
 
 def build_pipeline(cfg: Config) -> Compose:
-    """The config's test pipeline without the loading of annotations, which an image from outside has not.
+    """The config's test pipeline, built; see :func:`pipeline_steps`."""
+    return Compose(pipeline_steps(cfg))
+
+
+def pipeline_steps(cfg: Config) -> list[Mapping[str, Any]]:
+    """Steps of the config's test pipeline without the loading of annotations, which an image from outside has not.
 
     Raises:
         ConfigError: there is none.
@@ -123,8 +128,7 @@ def build_pipeline(cfg: Config) -> Compose:
     if cfg.get("test_dataloader") is None:
         raise ConfigError(f"{cfg.filename or 'the config'}: no `test_dataloader`, so how to read an image is unknown")
     loads_truth = ("LoadAnnotations", "LabelCEP8")
-    steps = [step for step in get_test_pipeline_cfg(cfg) if not str(step["type"]).endswith(loads_truth)]
-    return Compose(steps)
+    return [step for step in get_test_pipeline_cfg(cfg) if not str(step["type"]).endswith(loads_truth)]
 
 
 def _classes_of(test_dataset: Mapping[str, Any], model: nn.Module) -> Sequence[str]:

@@ -1,0 +1,141 @@
+"""Models run by PyTorch, through their own ``predict``: any detector of MMDetection, any classifier of MMPretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+
+from ctc_mm.counting.engines.base import (
+    CLASSIFIER,
+    DETECTOR,
+    EngineSettings,
+    WindowDetections,
+    full_batch,
+)
+from ctc_mm.counting.engines.facts import model_facts
+from ctc_mm.counting.engines.preparation import Geometry, Preparation, array_steps
+from ctc_mm.engine.checkpoint import load_checkpoint_safely, use_safe_checkpoints
+from ctc_mm.engine.compatibility import check_checkpoint, kind_of_config, trained_on
+from ctc_mm.engine.setup import load_config, register_all_modules
+from ctc_mm.errors import ConfigError, EngineError
+from ctc_mm.explain.trained import build_trained_model, pipeline_steps
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class TorchModel:
+    """A loaded model with its facts and the steps that prepare its images.
+
+    Attributes:
+        trained: model, class names and what else the explaining parts use.
+        info: the facts.
+        steps: of the test pipeline, on arrays.
+        config: it was built from.
+    """
+
+    def __init__(self, settings: EngineSettings, kind: str) -> None:
+        use_safe_checkpoints(settings.trust_checkpoint)
+        self.config = load_config(settings.config, settings.cfg_options)
+        found = kind_of_config(self.config)
+        if found != kind:
+            raise ConfigError(
+                f"{settings.config}: builds a {found}, where a {kind} is needed (route detect takes detectors, "
+                "classify takes classifiers)"
+            )
+        register_all_modules(self.config.default_scope)
+        checkpoint = load_checkpoint_safely(settings.checkpoint, settings.trust_checkpoint)
+        check_checkpoint(checkpoint, self.config, settings.checkpoint)
+        try:
+            self.trained = build_trained_model(self.config, checkpoint, settings.checkpoint, settings.device)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(f"{settings.checkpoint}: no memory for the model on {settings.device}") from error
+        self.steps = array_steps(pipeline_steps(self.config), kind)
+        self.info = model_facts(settings, self.config, self.trained, self.steps, trained_on(checkpoint))
+
+
+class _TorchEngine:
+    """What both kinds of model share."""
+
+    def __init__(self, loaded: TorchModel, batch_size: int, device: str = "cpu") -> None:
+        self.trained, self.batch_size, self.device = loaded.trained, batch_size, torch.device(device)
+        self.info, self.prepare = loaded.info, Preparation(loaded.steps, loaded.info)
+
+    @classmethod
+    def load(cls, settings: EngineSettings) -> Any:
+        """Load config and checkpoint; see ``build_detector_engine``."""
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        return cls(TorchModel(settings, cls.kind), settings.batch_size, settings.device)
+
+    def _predict(self, batch: np.ndarray, samples: list | None) -> list:
+        """The model's own prediction for a full batch."""
+        full = full_batch(batch, self.batch_size, self.info.input_chw)
+        data = {"inputs": torch.from_numpy(full).to(self.device)}
+        if samples is not None:
+            data["data_samples"] = samples
+        with _failures_named(self.info.name, len(full), self.device), torch.inference_mode():
+            return self.trained.model.test_step(data)[: len(batch)]
+
+
+class TorchDetector(_TorchEngine):
+    """A detector of MMDetection; see ``DetectorEngine``."""
+
+    kind = DETECTOR
+
+    def __init__(self, loaded: TorchModel, batch_size: int, device: str = "cpu") -> None:
+        super().__init__(loaded, batch_size, device)
+        self.geometry: Geometry = self.prepare.geometry(self.info.window_wh)
+
+    def __call__(self, batch: np.ndarray) -> list[WindowDetections]:
+        """See ``DetectorEngine``."""
+        found = self._predict(batch, [_sample(self.geometry) for _ in range(self.batch_size)])
+        return [_as_arrays(sample.pred_instances) for sample in found]
+
+
+class TorchClassifier(_TorchEngine):
+    """A classifier of MMPretrain; see ``ClassifierEngine``."""
+
+    kind = CLASSIFIER
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See ``ClassifierEngine``."""
+        found = self._predict(batch, None)
+        return np.stack([sample.pred_score.float().cpu().numpy() for sample in found])
+
+
+def _sample(geometry: Geometry) -> DetDataSample:
+    """What ``predict`` needs to bring boxes back to the window."""
+    sample = DetDataSample()
+    sample.set_metainfo(
+        dict(ori_shape=geometry.window_wh[::-1], img_shape=geometry.image_hw, scale_factor=geometry.scale_wh)
+    )
+    return sample
+
+
+def _as_arrays(instances: Any) -> WindowDetections:
+    boxes = instances.bboxes
+    boxes = getattr(boxes, "tensor", boxes)  # mmdet's box types wrap a tensor
+    return WindowDetections(
+        boxes.float().cpu().numpy().reshape(-1, 4),
+        instances.scores.float().cpu().numpy(),
+        instances.labels.cpu().numpy().astype(np.int64),
+    )
+
+
+@contextmanager
+def _failures_named(name: str, batch_size: int, device: torch.device) -> Iterator[None]:
+    """Lack of memory, which users meet, with its cure; other errors of torch with the model's name."""
+    try:
+        yield
+    except RuntimeError as error:  # OutOfMemoryError is one
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if any(words in str(error).lower() for words in NO_MEMORY):
+            raise EngineError(
+                f"{name}: no memory on {device} for {batch_size} images at once; give a smaller --batch-size ({reason})"
+            ) from error
+        raise EngineError(f"{name}: the model failed on {device}: {reason}") from error
