@@ -168,7 +168,7 @@ def test_images_without_a_kept_box_are_counted_not_fatal(field_set, tmp_path, mo
 def test_only_the_main_process_writes(field_set, tmp_path, monkeypatch):
     hook = dict(num_images=1, interval=1, out_dir=str(tmp_path / "cam"))
     runner = build_runner(field_set, tmp_path, hook)
-    monkeypatch.setattr("ctc_mm.engine.hooks.grad_cam_hook.is_main_process", lambda: False)
+    monkeypatch.setattr("ctc_mm.engine.hooks.export_hook.is_main_process", lambda: False)
     runner.val()
     assert not (tmp_path / "cam").exists()
 

@@ -108,7 +108,7 @@ def test_averaged_weights_are_mapped_since_they_were_validated(config_file, tmp_
 
 def test_only_the_main_process_writes(config_file, tmp_path, monkeypatch):
     runner = build(config_file, tmp_path / "run", dict(QUICK, out_dir=str(tmp_path / "maps")))
-    monkeypatch.setattr("ctc_mm.engine.hooks.tsne_hook.is_main_process", lambda: False)
+    monkeypatch.setattr("ctc_mm.engine.hooks.export_hook.is_main_process", lambda: False)
     runner.test()
     assert not (tmp_path / "maps").exists()
 

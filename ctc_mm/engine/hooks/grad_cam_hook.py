@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmdet.models import BaseDetector
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import nn
 
+from ctc_mm.engine.hooks.export_hook import ExportHook, operating_point_of
 from ctc_mm.errors import ConfigError
-from ctc_mm.evaluation.operating_point import published_operating_point
 from ctc_mm.explain.classifier_files import save_overview
 from ctc_mm.explain.classifier_run import explain_items, items_of_dataset
 from ctc_mm.explain.detection_cam import explain_detection
@@ -25,7 +22,7 @@ from ctc_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
-class GradCAMHook(Hook):
+class GradCAMHook(ExportHook):
     """Draw Grad-CAM of the same few images after validations and after the test (paper 2.6.3, 3.4; reading 12).
 
     Writes to ``<out_dir>/epoch_<n>/`` and ``<out_dir>/test/``, on the main process only; the model, wrapped or not, is
@@ -59,8 +56,7 @@ class GradCAMHook(Hook):
         ValueError: ``num_images`` or ``interval`` is not a positive number.
     """
 
-    # Before EMAHook (NORMAL) puts the training weights back: the map must show the weights that were validated.
-    priority = "ABOVE_NORMAL"
+    default_folder = "grad_cam"
 
     def __init__(
         self,
@@ -75,12 +71,8 @@ class GradCAMHook(Hook):
         against_background: bool = False,
         against_others: bool = False,
     ) -> None:
-        for name, value in (("num_images", num_images), ("interval", interval)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"GradCAMHook: `{name}` must be a whole number of at least 1; received {value!r}")
-        self.num_images = num_images
-        self.interval = interval
-        self.out_dir = out_dir
+        super().__init__(interval, out_dir)
+        self.num_images = self.check_count("num_images", num_images)
         self.score_thr = score_thr
         self.class_name = class_name
         self.layers = layers
@@ -89,20 +81,8 @@ class GradCAMHook(Hook):
         )
         self.against_others = against_others
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Export after the validation of every ``interval``-th epoch."""
-        if runner.epoch % self.interval == 0:
-            self._export(runner, runner.val_loop, f"epoch_{runner.epoch}")
-
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Export after the test."""
-        self._export(runner, runner.test_loop, "test")
-
-    def _export(self, runner: Runner, loop: ValLoop | TestLoop, folder: str) -> None:
-        if not is_main_process():
-            return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        out_dir = Path(self.out_dir or Path(runner.log_dir) / "grad_cam") / folder
+    def export(self, runner: Runner, model: nn.Module, loop: ValLoop | TestLoop, out_dir: Path) -> None:
+        """Explain the chosen images."""
         explain = self._explain_fields if isinstance(model, BaseDetector) else self._explain_cells
         runner.logger.info(f"Grad-CAM of {explain(model, loop, out_dir)}")
 
@@ -146,12 +126,6 @@ class GradCAMHook(Hook):
                 f"GradCAMHook: no class {self.class_name!r} in the data set; `class_name` is one of {', '.join(names)}"
             )
         return names.index(self.class_name)
-
-
-def operating_point_of(loop: ValLoop | TestLoop) -> Mapping[str, Any] | None:
-    """What the metric has applied in the evaluation just done, or chosen in it."""
-    applied = [metric.frozen.to_dict() for metric in loop.evaluator.metrics if getattr(metric, "frozen", None)]
-    return applied[0] if applied else published_operating_point()
 
 
 def _report(written: list[ExplanationFiles], out_dir: Path) -> str:

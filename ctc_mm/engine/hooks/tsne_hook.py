@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
+from torch import nn
 
-from ctc_mm.engine.hooks.grad_cam_hook import operating_point_of
+from ctc_mm.engine.hooks.export_hook import ExportHook, operating_point_of
 from ctc_mm.explain.tsne import NothingToMapError, TSNEOptions
 from ctc_mm.explain.tsne_run import FeatureOptions, map_dataset
 from ctc_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
-class TSNEHook(Hook):
+class TSNEHook(ExportHook):
     """Map a model's features by t-SNE after validations and after the test (paper 2.6.3, Figure 8; reading 13).
 
     Writes ``tsne.png``, ``tsne.html`` (thumbnails on hover), ``tsne.csv``, ``metrics.json`` (KL divergence, neighbours
@@ -44,8 +42,7 @@ class TSNEHook(Hook):
         ValueError: an option out of range.
     """
 
-    # Before EMAHook (NORMAL) puts the training weights back: the map must show the weights that were validated.
-    priority = "ABOVE_NORMAL"
+    default_folder = "tsne"
 
     def __init__(
         self,
@@ -57,27 +54,12 @@ class TSNEHook(Hook):
         seed: int = 0,
         **options: float | str,
     ) -> None:
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-            raise ValueError(f"TSNEHook: `interval` must be a whole number of at least 1; received {interval!r}")
-        self.interval = interval
-        self.out_dir = out_dir
+        super().__init__(interval, out_dir)
         self.features = FeatureOptions(None if layers is None else tuple(layers), pooling, max_samples, seed)
         self.options = TSNEOptions(seed=seed, **options)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Map after the validation of every ``interval``-th epoch."""
-        if runner.epoch % self.interval == 0:
-            self._export(runner, runner.val_loop, f"epoch_{runner.epoch}")
-
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Map after the test."""
-        self._export(runner, runner.test_loop, "test")
-
-    def _export(self, runner: Runner, loop: ValLoop | TestLoop, folder: str) -> None:
-        if not is_main_process():
-            return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        out_dir = Path(self.out_dir or Path(runner.log_dir) / "tsne") / folder
+    def export(self, runner: Runner, model: nn.Module, loop: ValLoop | TestLoop, out_dir: Path) -> None:
+        """Map the loop's data."""
         try:
             files = map_dataset(
                 model,
@@ -85,12 +67,12 @@ class TSNEHook(Hook):
                 out_dir,
                 self.features,
                 self.options,
-                title=f"{runner.experiment_name}, {folder.replace('_', ' ')}",
+                title=f"{runner.experiment_name}, {out_dir.name.replace('_', ' ')}",
                 operating_point=operating_point_of(loop),
             )
         except NothingToMapError as error:
             # A picture that cannot be drawn is no reason to end a training.
-            runner.logger.warning(f"no map for {folder}: {error}")
+            runner.logger.warning(f"no map for {out_dir.name}: {error}")
             return
         for line in files.lines():
             runner.logger.info(line)
