@@ -1,0 +1,162 @@
+"""What is known of a model from its test: sensitivity and false positives, as ``tools/test.py`` wrote them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctc_mm.counting.correction import FalsePerArea, Rate, corrected_count
+from ctc_mm.counting.records import SlideCount
+from ctc_mm.errors import SlideError
+from ctc_mm.formats.fields import JsonField, load_json_object
+
+DETECTION, CLASSIFICATION = "detection", "classification"
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A model's known sensitivity and false positives at one threshold.
+
+    Attributes:
+        kind: ``detection`` (false positives by image) or ``classification`` (by cell that is no CTC).
+        target: the class it was tested on.
+        threshold: score from which an object counts.
+        rule: name of the threshold: ``frozen`` or ``score_thr`` (detector), ``youden`` ... (classifier).
+        source: of the threshold, in words; whether it was chosen on the very images it was tested on.
+        hits: CTCs found, of ``truths``.
+        truths: CTCs in the test set.
+        false_positives: objects wrongly called CTC.
+        others: cells that are no CTC (classification), 0 for detection.
+        images: test images (detection), 0 for classification.
+        file: where it was read.
+    """
+
+    kind: str
+    target: str
+    threshold: float
+    rule: str
+    source: str
+    hits: int
+    truths: int
+    false_positives: int
+    others: int
+    images: int
+    file: str
+
+    def correct(self, count: SlideCount, confidence: float) -> dict[str, Any]:
+        """Correct the count of a slide, as JSON values; null with ``reason`` where that cannot be done."""
+        facts = {
+            "sensitivity": {"k": self.hits, "n": self.truths},
+            "false_positives": self.false_positives,
+            "tested_on": {"images": self.images} if self.kind == DETECTION else {"cells_that_are_no_ctc": self.others},
+            "threshold": self.threshold,
+            "rule": self.rule,
+            "threshold_source": self.source,
+            "file": self.file,
+        }
+        try:
+            return {**self._corrected(count, confidence), **facts}
+        except (ValueError, TypeError) as error:
+            return {"value": None, "low": None, "high": None, "confidence": confidence, "reason": str(error), **facts}
+
+    def _corrected(self, count: SlideCount, confidence: float) -> dict[str, Any]:
+        found = count.counts[count.target]
+        if self.target != count.target:
+            raise ValueError(f"tested on class {self.target!r}, counted is {count.target!r}")
+        sensitivity = Rate(self.hits, self.truths)
+        if self.kind == CLASSIFICATION:
+            judged = len(count.cells)
+            false = Rate(self.false_positives, self.others)
+            return corrected_count(found, sensitivity, false, n_cells=judged, confidence=confidence).to_json()
+        window_px, looked_px = self._window_px(count), self._looked_px(count)
+        false = FalsePerArea(self.false_positives, self.images * window_px)
+        return corrected_count(found, sensitivity, false, area_px=looked_px, confidence=confidence).to_json()
+
+    @staticmethod
+    def _window_px(count: SlideCount) -> float:
+        """Area of a test image: what the model sees at once, as it was trained."""
+        window = (count.model or {}).get("window_wh")
+        if not window:
+            raise ValueError("the size of the test images is unknown: the model names no `window_wh`")
+        return float(window[0]) * float(window[1])
+
+    @staticmethod
+    def _looked_px(count: SlideCount) -> float:
+        """Area that was looked at, in pixels of the model; skipped background was tested to be empty."""
+        model_um = (count.model or {}).get("um_per_px")
+        scale = 1.0 if count.um_per_px is None or not model_um else count.um_per_px / float(model_um)
+        return count.area.analysed_px * scale * scale
+
+
+def read_performance(path: str | Path, rule: str | None = None) -> Performance:
+    """Read the ``metrics.json`` of ``CTCDetMetric`` or ``CTCBinaryMetric``.
+
+    Args:
+        path: the file, or the folder that holds it.
+        rule: operating point; None: the threshold frozen with the weights (detector), ``youden`` (classifier).
+
+    Raises:
+        AnnotationError: the file is missing, no JSON, or holds a wrong value.
+        SlideError: it is of no test of ours, has no truth, or lacks the operating point.
+    """
+    path = Path(path)
+    root = load_json_object(path / METRICS_FILE if path.is_dir() else path)
+    if root.has("per_class"):
+        return _detection(root, rule)
+    if root.has("operating_points"):
+        return _classification(root, rule)
+    raise SlideError(f"{root.file}: is no metrics.json of tools/test.py (neither `per_class` nor `operating_points`)")
+
+
+def _detection(root: JsonField, rule: str | None) -> Performance:
+    target = root.get("target").string()
+    one = root.get("per_class").get(target)
+    names = {"frozen": "at_frozen_thr", "score_thr": "at_score_thr"}
+    rule = rule or ("frozen" if one.has("at_frozen_thr") else "score_thr")
+    if rule not in names or not one.has(names[rule]):
+        raise SlideError(
+            f"{root.file}: has no result at {rule!r} for {target}; there are frozen (where it is) and score_thr"
+        )
+    point = one.get(names[rule])
+    hits, missed = point.get("TP").integer(0), point.get("FN").integer(0)
+    source = root.get("operating_point_source").string() if root.has("operating_point_source") else "unknown"
+    return _checked(
+        Performance(
+            DETECTION, target, float(point.get("score_thr").number()), rule, source if rule == "frozen" else "fixed",
+            hits, hits + missed, point.get("FP").integer(0), 0, root.get("images").integer(0), root.file,
+        )
+    )  # fmt: skip
+
+
+def _classification(root: JsonField, rule: str | None) -> Performance:
+    points, rule = root.get("operating_points"), rule or "youden"
+    if not points.has(rule) or not points.get(rule).has("TP"):
+        usable = [name for name in points.mapping() if points.get(name).has("TP")]
+        raise SlideError(f"{root.file}: has no result at {rule!r}; there are {', '.join(usable)}")
+    point = points.get(rule)
+    hits, missed, false = (point.get(key).integer(0) for key in ("TP", "FN", "FP"))
+    return _checked(
+        Performance(
+            CLASSIFICATION, root.get("target").string(), float(point.get("threshold").number()), rule,
+            point.get("source").string(), hits, hits + missed, false, false + point.get("TN").integer(0), 0, root.file,
+        )
+    )  # fmt: skip
+
+
+def _checked(found: Performance) -> Performance:
+    tested = found.images if found.kind == DETECTION else found.others
+    if found.truths < 1 or tested < 1:
+        what = "images" if found.kind == DETECTION else f"cells other than {found.target}"
+        raise SlideError(
+            f"{found.file}: the test had {found.truths} {found.target} and {tested} {what}; both must be at least 1 to "
+            "correct a count by it"
+        )
+    return found
+
+
+def same_threshold(one: float | None, other: float | None) -> bool:
+    """Whether two thresholds are the same up to rounding; unknown ones are not told apart."""
+    return one is None or other is None or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)

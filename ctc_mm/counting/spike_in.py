@@ -1,0 +1,207 @@
+"""Recovery: which share of cells that were added to blood is found again, from spike-in samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from ctc_mm.counting.estimates import (
+    CONFIDENCE,
+    N_DRAWS,
+    SEED,
+    Draws,
+    Estimate,
+    check_confidence,
+    check_count,
+    check_positive,
+    interval_of,
+    poisson_draws,
+    poisson_interval,
+)
+
+# A recovery is a share; above this it was surely given in per cent.
+LARGEST_RECOVERY = 1.5
+EXACT, QUASI = "exact Poisson", "quasi-Poisson with Student's t"
+KNOWN, KNOWN_INTERVAL = "given without uncertainty", "given with its interval, log-normal"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Share of added cells that is found, with what its uncertainty is drawn from.
+
+    Attributes:
+        estimate: the share with its interval; the slope of the line through the origin.
+        kind: ``EXACT``, ``QUASI``, ``KNOWN`` or ``KNOWN_INTERVAL``.
+        spiked: cells added to each sample, already times the share of the slide that was looked at.
+        found: cells found in each sample.
+        background: false cells expected in a sample, from blanks; taken from ``found``.
+        blank_total: cells found in ``blank_exposure`` samples without any added.
+        blank_exposure: number of blank samples.
+        dispersion: variance of ``found`` over its mean given the line; None for fewer than two samples.
+        note: what a reader should know, or "".
+    """
+
+    estimate: Estimate
+    kind: str
+    spiked: tuple[float, ...] = ()
+    found: tuple[int, ...] = ()
+    background: float = 0.0
+    blank_total: int = 0
+    blank_exposure: float = 0.0
+    dispersion: float | None = None
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.estimate.value
+
+    def draws(self, rng: np.random.Generator, n_draws: int = N_DRAWS) -> Draws:
+        """Confidence draws of the share, 0 or more."""
+        if self.kind == KNOWN:
+            same = np.full(n_draws, self.value)
+            return Draws(same, same)
+        if self.kind == KNOWN_INTERVAL:
+            z = float(norm.ppf((1 + self.estimate.confidence) / 2))
+            normal = rng.standard_normal(n_draws)
+            down, up = math.log(self.value / self.estimate.low) / z, math.log(self.estimate.high / self.value) / z
+            drawn = self.value * np.exp(normal * np.where(normal < 0, down, up))
+            return Draws(drawn, drawn)
+        total = self._found_draws(rng, n_draws)
+        if self.blank_exposure:
+            blank = poisson_draws(self.blank_total, rng, n_draws)
+            scale = len(self.found) / self.blank_exposure
+            total = Draws(total.low - blank.high * scale, total.high - blank.low * scale)
+        spiked = sum(self.spiked)
+        return Draws(np.maximum(total.low, 0) / spiked, np.maximum(total.high, 0) / spiked)
+
+    def _found_draws(self, rng: np.random.Generator, n_draws: int) -> Draws:
+        total = sum(self.found)
+        if self.kind == EXACT or self.dispersion is None:
+            return poisson_draws(total, rng, n_draws)
+        student = rng.standard_t(len(self.found) - 1, n_draws)
+        drawn = total * np.exp(student * math.sqrt(self.dispersion / total))
+        return Draws(drawn, drawn)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the share, its interval and what it rests on."""
+        samples = zip(self.spiked, self.found, strict=True)
+        return {
+            **self.estimate.to_json(),
+            "samples": [{"spiked": spiked, "found": found} for spiked, found in samples],
+            "background_per_sample": self.background,
+            "dispersion": self.dispersion,
+            "note": self.note,
+        }
+
+
+def known_recovery(
+    value: float, interval: tuple[float, float] | None = None, confidence: float = CONFIDENCE
+) -> Recovery:
+    """A recovery measured elsewhere.
+
+    Args:
+        value: share of added cells that is found, 0.8 for 80 %.
+        interval: its ends, carried on as a log-normal whose quantiles they are; None: taken as exact.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: a share that is not above 0 or looks like per cent, an interval that does not hold it.
+    """
+    check_positive(value, "recovery", "share of added cells that is found, 0.8 for 80 %")
+    if value > LARGEST_RECOVERY:
+        raise ValueError(f"`recovery` is a share: give {value / 100:g} for {value:g} %. Received: {value!r}")
+    check_confidence(confidence)
+    if interval is None:
+        return Recovery(Estimate(value, value, value, confidence, KNOWN), KNOWN)
+    low, high = interval
+    if not 0 < low <= value <= high < math.inf:
+        raise ValueError(f"`interval` of a recovery must hold it and lie above 0. Received: {interval} for {value}")
+    return Recovery(Estimate(value, low, high, confidence, KNOWN_INTERVAL), KNOWN_INTERVAL)
+
+
+def recovery_line(
+    spiked: Sequence[float],
+    found: Sequence[int],
+    *,
+    blank_counts: Sequence[int] = (),
+    confidence: float = CONFIDENCE,
+    seed: int = SEED,
+) -> Recovery:
+    """Line through the origin of cells found on cells added; its slope is the recovery.
+
+    Where the variance of a count grows with its mean, the best slope is the ratio of the sums. If the samples scatter
+    about the line no more than Poisson counts do, the interval is the exact one; if they scatter more, it is the
+    quasi-likelihood one on the logarithm with Student's t of n - 1 degrees of freedom. Cells found in blanks are
+    expected in spiked samples too, and are taken off with their own uncertainty.
+
+    Args:
+        spiked: cells added to each sample; times the share of the slide that was looked at, where that is not 1.
+        found: cells counted in it.
+        blank_counts: cells counted in samples like these without any added.
+        confidence: of the interval.
+        seed: of the draws that carry the blanks' uncertainty.
+
+    Raises:
+        ValueError: no sample, lengths that differ, a number out of range, no cell added, no cell found beyond the
+            blanks.
+
+    Source: McCullagh and Nelder, Generalized Linear Models (1989), sections 6.2 and 9.2 (quasi-likelihood with variance
+    in proportion to the mean); Garwood (1936) for the exact interval; ``estimates`` for the blanks.
+    """
+    added, counts = _check_samples(spiked, found)
+    blanks = [check_count(count, "blank_counts") for count in blank_counts]
+    background = sum(blanks) / len(blanks) if blanks else 0.0
+    slope = (sum(counts) - len(counts) * background) / sum(added)
+    if slope <= 0:
+        raise ValueError(
+            f"`found`: {sum(counts)} cells in {len(counts)} spike-in samples, where blanks lead one to expect "
+            f"{len(counts) * background:.3g}: no added cell was found, so there is no recovery to correct by"
+        )
+    dispersion = _dispersion(added, counts, slope, background)
+    kind = QUASI if dispersion is not None and dispersion > 1 else EXACT
+    made = Recovery(
+        Estimate(slope, math.nan, math.nan, check_confidence(confidence), kind), kind, added, counts, background,
+        sum(blanks), float(len(blanks)), dispersion, _note(counts, kind),
+    )  # fmt: skip
+    if kind == EXACT and not blanks:
+        low, high = (end / sum(added) for end in poisson_interval(sum(counts), confidence))
+    else:
+        low, high = interval_of(made.draws(np.random.default_rng(seed)), confidence)
+    estimate = Estimate(slope, low, high, confidence, f"ratio of sums through the origin, {kind} interval")
+    return Recovery(**{**vars(made), "estimate": estimate})
+
+
+def _check_samples(spiked: Sequence[float], found: Sequence[int]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    if len(spiked) != len(found) or not len(spiked):
+        raise ValueError(
+            f"`spiked` and `found` must have one value a sample, at least one. Received: {len(spiked)} and {len(found)}"
+        )
+    if not all(math.isfinite(number) and number >= 0 for number in spiked) or sum(spiked) <= 0:
+        raise ValueError(f"`spiked` must be 0 or more, and above 0 in a sample. Received: {list(spiked)}")
+    return tuple(float(number) for number in spiked), tuple(check_count(count, "found") for count in found)
+
+
+def _dispersion(added: Sequence[float], counts: Sequence[int], slope: float, background: float) -> float | None:
+    """Pearson's chi-squared over its degrees of freedom; None for fewer than two samples."""
+    if len(counts) < 2:
+        return None
+    means = [slope * number + background for number in added]
+    if any(mean <= 0 < count for mean, count in zip(means, counts, strict=True)):
+        # Cells where none was added and no blank had any: what the line cannot explain at all.
+        means = [max(mean, 1.0) for mean in means]
+    chi_squared = sum((count - mean) ** 2 / mean for mean, count in zip(means, counts, strict=True) if mean > 0)
+    return chi_squared / (len(counts) - 1)
+
+
+def _note(counts: Sequence[int], kind: str) -> str:
+    if len(counts) == 1:
+        return "one spike-in sample: how much recovery differs between samples is unknown and not in the interval"
+    if kind == QUASI:
+        return "spike-in samples scatter more than Poisson counts do; the interval allows for it"
+    return ""
