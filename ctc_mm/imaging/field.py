@@ -98,6 +98,7 @@ class Field:
             are.
         um_per_px: side of a pixel in micrometres, where known.
         notes: what a user should know about how it is read.
+        gaps_xyxy: places of a mosaic where nothing was imaged, none over another; they are read as a flat value.
     """
 
     def __init__(
@@ -107,9 +108,10 @@ class Field:
         channels: Mapping[str, Channel],
         um_per_px: float | None,
         notes: tuple[str, ...] = (),
+        gaps_xyxy: tuple[RegionXYXY, ...] = (),
     ) -> None:
         self.name, self.paths = name, paths
-        self.um_per_px, self.notes = um_per_px, notes
+        self.um_per_px, self.notes, self.gaps_xyxy = um_per_px, notes, gaps_xyxy
         self.channels = tuple(channels)
         self._channels = dict(channels)
         self.size_wh = self._common_size()
@@ -124,6 +126,11 @@ class Field:
             )
             raise ImageReadError(f"channels of different size: {listed}; export them at one size")
         return next(iter(sizes.values()))
+
+    @property
+    def channel_sources(self) -> dict[str, Channel]:
+        """Where each channel is read."""
+        return dict(self._channels)
 
     def read(self, channels: Sequence[str] | None = None, region_xyxy: RegionXYXY | None = None) -> np.ndarray:
         """Read channels, whole or a region of them.

@@ -53,7 +53,7 @@ def open_one_field(
         )
     if not _are_patterns(channels):
         return open_field(path, channels, um_per_px)
-    return _source_by_patterns(path, channels).open(um_per_px)
+    return source_by_patterns(path, channels).open(um_per_px)
 
 
 def open_bright_field(path: str | Path, channels: ChannelMap | None = None, um_per_px: float | None = None) -> Field:
@@ -101,8 +101,12 @@ def _are_patterns(channels: ChannelMap) -> bool:
     return any(is_pattern(theirs) for theirs in channels.values())
 
 
-def _source_by_patterns(path: Path, channels: ChannelMap) -> FieldSource:
-    """The field of a folder that a file belongs to, or the folder's only one."""
+def source_by_patterns(path: Path, channels: ChannelMap) -> FieldSource:
+    """Find the field that a file belongs to by file name patterns, or the only one of a folder.
+
+    Raises:
+        ImageReadError: no such file, no complete field, or several in the folder.
+    """
     report = ConversionReport()
     if path.is_dir():
         sources = list_fields(path, channels, report=report)

@@ -1,0 +1,266 @@
+"""Which slides to count: files, folders, patterns of names, and tables of slides with what the lab knows of them."""
+
+from __future__ import annotations
+
+import glob
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ctc_mm.counting.records import PATIENT, SPIKE_IN, SlideSpec
+from ctc_mm.counting.slide_table import TABLE_SUFFIXES, SlideRow, read_slide_table
+from ctc_mm.errors import CTCError, SlideError
+from ctc_mm.formats.report import SHOWN_PROBLEMS, ConversionReport
+from ctc_mm.imaging.channels import ChannelMap, check_channel_map, is_pattern, parse_channel_map
+from ctc_mm.imaging.decode import is_tiff
+from ctc_mm.imaging.field_files import field_name
+from ctc_mm.imaging.field_list import FOREIGN, FOREIGN_SUFFIXES, FieldSource, list_fields
+from ctc_mm.imaging.one_field import source_by_patterns
+from ctc_mm.imaging.slide_folders import is_slide_folder
+
+# What no file system takes in a name, and what separates folders.
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A slide and where it was named, for messages."""
+
+    place: str
+    spec: SlideSpec
+
+
+def find_slides(
+    inputs: Sequence[str | Path] = (),
+    *,
+    table: str | Path | None = None,
+    channels: ChannelMap | str | None = None,
+    um_per_px: float | None = None,
+    volume_ml: float | None = None,
+    dilution: float | None = None,
+    patient: str | None = None,
+    role: str | None = None,
+    spiked: float | None = None,
+    report: ConversionReport | None = None,
+) -> list[SlideSpec]:
+    """Find the slides that a user names; none is opened.
+
+    Args:
+        inputs: files; folders (each field in them is a slide; a zarr folder or a mosaic is one slide); patterns such as
+            ``day1/*.tif`` (``**`` for folders below); tables (``.csv``, ``.tsv``, ``.xlsx``).
+        table: one more table of slides, see ``read_slide_table``.
+        channels: channel map as everywhere (``dapi=0,cep8=1``, or file name patterns); None: all of each file.
+        um_per_px: side of a pixel in micrometres, in the place of what the files say.
+        volume_ml: volume of the sample on each slide, in mL.
+        dilution: mL of sample that one mL of blood became; None: 1.
+        patient: whose blood it is.
+        role: ``patient``, ``blank`` or ``spike_in``; None: ``spike_in`` where ``spiked`` is given, else ``patient``.
+        spiked: number of cells added.
+        report: counts the images of folders that belong to no slide; without one they are warned of.
+
+        What a table says of a slide goes before the arguments.
+
+    Returns:
+        The slides in the order given, those of a folder or pattern by name. A slide is named after its file, folders
+        below the one given put before it (``p1/f1.tif`` becomes ``p1_f1``), or as the table says.
+
+    Raises:
+        SlideError: no slide, or anything wrong with some of them: all problems in one list, each with file, line,
+            column, value and cure.
+    """
+    given = {"um_per_px": um_per_px, "volume_ml": volume_ml, "dilution": dilution, "patient": patient, "role": role}
+    finder = _Finder({**given, "spiked": spiked}, channels, report)
+    for one in inputs:
+        finder.collect(str(one), finder.of_input)
+    if table is not None:
+        finder.collect(str(table), finder.of_table)
+    if not inputs and table is None:
+        raise SlideError("no slide is given; name files, folders, patterns such as 'day1/*.tif', or a table of slides")
+    return finder.slides()
+
+
+def slide_files(spec: SlideSpec) -> list[Path]:
+    """List the files that a slide is read from, sorted; of a zarr or mosaic folder all, hidden ones too.
+
+    Members of an OME-TIFF set that only its metadata names are not among them (``Field.paths`` knows those).
+    """
+    files: set[Path] = set()
+    for path in spec.source.paths.values():
+        files |= {one for one in path.rglob("*") if one.is_file()} if path.is_dir() else {path}
+    return sorted(files)
+
+
+class _Finder:
+    """Collects slides and problems.
+
+    Args:
+        known: fields of ``SlideSpec`` that hold for all slides; None where not given.
+        channels: channel map for all slides.
+        report: of what belongs to no slide.
+    """
+
+    def __init__(
+        self, known: dict[str, Any], channels: ChannelMap | str | None, report: ConversionReport | None
+    ) -> None:
+        self._known, self._report = known, report
+        self._channels = _channel_map(channels)
+        self._found: list[_Found] = []
+        self._problems: list[str] = []
+
+    def collect(self, text: str, find: Callable[[str], None]) -> None:
+        """Find slides; what is wrong with them is kept for the end."""
+        try:
+            find(text)
+        except (CTCError, ValueError, OSError) as error:
+            self._problems.append(str(error))
+
+    def slides(self) -> list[SlideSpec]:
+        """All slides found.
+
+        Raises:
+            SlideError: there were problems.
+        """
+        self._look_for_twins()
+        if self._problems:
+            shown = [f"- {problem}" for problem in self._problems[:SHOWN_PROBLEMS]]
+            more = len(self._problems) - SHOWN_PROBLEMS
+            shown += [f"- and {more} more"] if more > 0 else []
+            many = len(self._problems) > 1
+            head = f"{len(self._problems)} problems with the slides, nothing counted:\n" if many else ""
+            raise SlideError(head + ("\n".join(shown) if many else self._problems[0]))
+        return [found.spec for found in self._found]
+
+    def of_input(self, text: str) -> None:
+        """Take what one argument names."""
+        path = Path(text)
+        if path.exists():
+            self._of_path(path, path.name)
+            return
+        if not glob.has_magic(text):
+            raise SlideError(f"{text}: no such file or folder; check the path")
+        root = _fixed_folder(path)
+        below = ((match, match.relative_to(root)) for match in root.glob(str(path.relative_to(root))))
+        matches = sorted(match for match, rest in below if not any(part[0] == "." for part in rest.parts))
+        matches = [match for match in matches if not any(is_slide_folder(above) for above in match.parents)]
+        if not matches:
+            raise SlideError(f"{text}: no file or folder has such a name; check the pattern")
+        for match in matches:
+            self.collect(str(match), lambda _, match=match: self._of_path(match, match.relative_to(root).as_posix()))
+
+    def of_table(self, text: str) -> None:
+        """Take the slides of a table."""
+        rows, problems = read_slide_table(text)
+        self._problems += problems
+        for row in rows:
+            self.collect(row.place, lambda place, row=row: self._of_row(place, row))
+
+    def _of_path(self, path: Path, name: str) -> None:
+        if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+            self.of_table(str(path))
+        elif path.is_dir() and not is_slide_folder(path):
+            above = "" if name == path.name else f"{name}/"
+            for source in list_fields(path, self._channels, report=self._report):
+                self._add(str(path / source.relative_path), replace(source, name=above + source.name), self._known)
+        else:
+            source = _source_of(path, name, self._channels)
+            if self._channels is not None and _by_patterns(self._channels) and self._is_known(source):
+                return  # another channel of a field that was named by one before
+            self._add(str(path), source, self._known)
+
+    def _of_row(self, place: str, row: SlideRow) -> None:
+        channels = self._channels if row.channels is None else row.channels
+        try:
+            source = _source_of(row.path, row.path.name, channels)
+        except (CTCError, ValueError) as error:
+            raise SlideError(f"{place}: {error}") from error
+        self._add(place, source, {**self._known, **row.known}, row.name)
+
+    def _add(self, place: str, source: FieldSource, known: dict[str, Any], name: str | None = None) -> None:
+        values = {key: value for key, value in known.items() if value is not None}
+        values.setdefault("role", SPIKE_IN if "spiked" in values else PATIENT)
+        # Cells that were added to some slides were not added to blanks among them.
+        try:
+            spec = SlideSpec(name or name_for_files(source.name), source, **values)
+        except ValueError as error:
+            raise SlideError(f"{place}: {error}") from error
+        self._found.append(_Found(place, spec))
+
+    def _is_known(self, source: FieldSource) -> bool:
+        return any(_same_files(found.spec.source, source) for found in self._found)
+
+    def _look_for_twins(self) -> None:
+        """Slides of one name would write the same files; one slide twice would be counted twice."""
+        names: dict[str, _Found] = {}
+        files: dict[tuple, _Found] = {}
+        for found in self._found:
+            other = names.setdefault(unicodedata.normalize("NFC", found.spec.name).casefold(), found)
+            twin = files.setdefault(_files_of(found.spec.source), found)
+            if twin is not found:
+                self._problems.append(f"{found.place}: the slide is given before, by {twin.place}; name it once")
+            elif other is not found:
+                self._problems.append(
+                    f"{found.place}: slide name {found.spec.name!r} is that of {other.place} too, and names the folder "
+                    "of its results; give names in a table (column name), or the folder or a quoted pattern that holds "
+                    "both, so that folders count"
+                )
+
+
+def name_for_files(name: str) -> str:
+    """A slide's name from that of its field, fit for a folder on any system: ``p1/f 1`` becomes ``p1_f 1``."""
+    fit = _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", name)).strip(" .")[:_LONGEST_NAME].rstrip(" .")
+    return fit or "slide"
+
+
+def _channel_map(channels: ChannelMap | str | None) -> dict[str, int | str] | None:
+    try:
+        wanted = parse_channel_map(channels) if isinstance(channels, str) else channels
+        return None if wanted is None else check_channel_map(wanted)
+    except (ValueError, TypeError) as error:
+        raise SlideError(f"`channels`: {error}") from error
+
+
+def _source_of(path: Path, name: str, channels: ChannelMap | None) -> FieldSource:
+    """The one field that a path stands for."""
+    if not path.exists():
+        raise SlideError(f"{path}: no such file or folder; check the path")
+    if channels is not None and _by_patterns(channels):
+        return source_by_patterns(path, channels)
+    if path.is_dir() and not is_slide_folder(path):
+        fields = list_fields(path, channels, report=ConversionReport())
+        if len(fields) > 1:
+            raise SlideError(
+                f"{path}: holds {len(fields)} images, where one slide is meant; name them one by one, or place them as "
+                "a mosaic with a positions.csv"
+            )
+        return fields[0]
+    if path.is_file() and path.suffix.lower() in FOREIGN_SUFFIXES and not is_tiff(path):
+        raise SlideError(f"{path}: {FOREIGN}")
+    above = name.removesuffix(path.name)
+    return FieldSource(above + field_name(path), path.name, {"": path}, channels)
+
+
+def _by_patterns(channels: ChannelMap) -> bool:
+    return any(is_pattern(theirs) for theirs in channels.values())
+
+
+def _fixed_folder(pattern: Path) -> Path:
+    """The folder of a pattern above its first ``*``."""
+    fixed: list[str] = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _files_of(source: FieldSource) -> tuple:
+    files = sorted((ours, str(path.resolve())) for ours, path in source.paths.items())
+    return (*files, tuple((source.channels or {}).items()))
+
+
+def _same_files(one: FieldSource, other: FieldSource) -> bool:
+    return _files_of(one) == _files_of(other)

@@ -1,0 +1,180 @@
+"""Slides of a count: opened as described, at the model's pixel size, a few at a time, damage recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ctc_mm.counting.records import Drop, SlideSpec
+from ctc_mm.errors import SlideError
+from ctc_mm.imaging.damage import DamageTolerantField
+from ctc_mm.imaging.field import Field, RegionXYXY
+from ctc_mm.imaging.leases import Leases
+from ctc_mm.imaging.resample import resampled_field
+
+# Cells look the same to a model within this ratio of pixel sizes.
+LARGEST_SCALE_RATIO = 1.1
+# Where lost blocks lie, in a count's record: so many of them.
+MOST_REGIONS = 100
+
+
+def open_slide(
+    spec: SlideSpec,
+    target_um_per_px: float | None = None,
+    tolerant: bool = True,
+    damaged_xyxy: Iterable[RegionXYXY] = (),
+) -> Field:
+    """Open a slide for reading.
+
+    Args:
+        spec: the slide.
+        target_um_per_px: pixel size it is shown at; regions are in pixels of that size then. None: its own.
+        tolerant: give a ``DamageTolerantField``, which fills and records what cannot be read.
+        damaged_xyxy: with ``tolerant``, blocks that were found damaged in the first pass.
+
+    Raises:
+        ImageReadError: it cannot be opened.
+        SlideError: it is to be resampled, and its pixel size is unknown.
+    """
+    field = spec.source.open(spec.um_per_px)
+    try:
+        if target_um_per_px is not None:
+            if field.um_per_px is None:
+                raise _unknown_pixel_size(spec, f"showing it at {target_um_per_px:g} um per px")
+            field = resampled_field(field, target_um_per_px)
+        return DamageTolerantField(field, damaged_xyxy=damaged_xyxy) if tolerant else field
+    except ValueError:
+        field.close()
+        raise
+
+
+def check_pixel_size(spec: SlideSpec, field: Field, model_um_per_px: float | None, resample: bool) -> float:
+    """Compare the pixel size of a slide with the one that a model was trained at.
+
+    Args:
+        spec: the slide, for messages.
+        field: the opened slide, at its own pixel size.
+        model_um_per_px: of the model; None where it does not say: the slide is taken as it is.
+        resample: whether a slide that differs may be resampled.
+
+    Returns:
+        Pixels of the model per pixel of the slide; 1.0 where the slide is to be read as it is. With another scale it is
+        to be opened with ``target_um_per_px=model_um_per_px``.
+
+    Raises:
+        SlideError: they differ by more than 10 % and ``resample`` is off, or the slide's is unknown.
+    """
+    if model_um_per_px is None:
+        return 1.0
+    if field.um_per_px is None:
+        raise _unknown_pixel_size(spec, f"a model of {model_um_per_px:g} um per px")
+    scale = field.um_per_px / model_um_per_px
+    if 1 / LARGEST_SCALE_RATIO <= scale <= LARGEST_SCALE_RATIO:
+        return 1.0
+    if not resample:
+        raise SlideError(
+            f"slide {spec.name} has {field.um_per_px:g} um per px, the model was trained at {model_um_per_px:g}: cells "
+            f"appear {scale:.2g} times as large to it; let it be resampled (--resample), or give the true size "
+            "(--um-per-px) if the file's is wrong"
+        )
+    return scale
+
+
+def require_pixel_size(spec: SlideSpec, field: Field, needed_for: str) -> float:
+    """Give the pixel size of a slide in um.
+
+    Args:
+        spec: the slide, for messages.
+        field: the opened slide.
+        needed_for: what it is needed for, as in "the size of cells in um".
+
+    Raises:
+        SlideError: it is unknown.
+    """
+    if field.um_per_px is None:
+        raise _unknown_pixel_size(spec, needed_for)
+    return field.um_per_px
+
+
+def um_per_px_source(spec: SlideSpec, field: Field) -> str:
+    """Say where the pixel size of a slide comes from: ``given``, ``file`` or ``unknown``."""
+    if spec.um_per_px is not None:
+        return "given"
+    return "unknown" if field.um_per_px is None else "file"
+
+
+def area_px(regions_xyxy: Iterable[RegionXYXY]) -> int:
+    """Pixels in regions of which none lies over another."""
+    return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in regions_xyxy)
+
+
+def drops_of(field: Field) -> tuple[Drop, ...]:
+    """What could not be read of a slide so far, for its record; () where nothing is lost."""
+    damage = field.damage if isinstance(field, DamageTolerantField) else ()
+    if not damage:
+        return ()
+    blocks, reasons = zip(*damage, strict=True)
+    others = len(set(reasons)) - 1
+    reason = reasons[0] + (f"; and {others} other reasons" if others else "")
+    return (Drop("block", reason, len(blocks), area_px(blocks), blocks[:MOST_REGIONS]),)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A slide at a pixel size; two are the same where the same pixels come out."""
+
+    pixels: str
+    spec: SlideSpec
+    target_um_per_px: float | None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.pixels == other.pixels
+
+    def __hash__(self) -> int:
+        return hash(self.pixels)
+
+
+class OpenSlides:
+    """Slides that are kept open for their next tile, a few at a time; may be used by several threads.
+
+    A context manager. What is found damaged in a slide is known as long as it stays open.
+
+    Args:
+        most: slides kept open, beside those in use.
+        tolerant: as in ``open_slide``.
+    """
+
+    def __init__(self, most: int = 4, tolerant: bool = True) -> None:
+        self._leases = Leases[_Key, Field](lambda key: open_slide(key.spec, key.target_um_per_px, tolerant), most)
+
+    @contextmanager
+    def use(
+        self,
+        spec: SlideSpec,
+        target_um_per_px: float | None = None,
+        damaged_xyxy: Iterable[RegionXYXY] = (),
+    ) -> Iterator[Field]:
+        """Lend a slide, opened as by ``open_slide`` where it is not yet; the same errors."""
+        pixels = repr((spec.name, spec.um_per_px, target_um_per_px, spec.source))
+        with self._leases.use(_Key(pixels, spec, target_um_per_px)) as field:
+            if isinstance(field, DamageTolerantField):
+                field.mark_damaged(damaged_xyxy)
+            yield field
+
+    def close(self) -> None:
+        """Close the slides; one in use is closed when it is given back."""
+        self._leases.close()
+
+    def __enter__(self) -> OpenSlides:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _unknown_pixel_size(spec: SlideSpec, needed_for: str) -> SlideError:
+    return SlideError(
+        f"slide {spec.name} ({spec.source.relative_path}): the file does not say its pixel size, which is needed for "
+        f"{needed_for}; give it in um (--um-per-px, or column um_per_px of the table of slides)"
+    )
