@@ -1,69 +1,85 @@
-"""What damaged parts of a slide cost: pixels that were not looked at, and cells that lie on them."""
+"""What parts of a slide that could not be read cost: pixels that were not looked at, and cells that lie beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ctc_mm.counting.records import AnalysedArea, Drop
+from ctc_mm.counting.records import AnalysedArea, Drop, as_json
+from ctc_mm.counting.slides import MOST_REGIONS, drops_of
 from ctc_mm.errors import ImageReadError
+from ctc_mm.imaging.field import Field, RegionXYXY
 
 T = TypeVar("T")
-Block = tuple[int, int, int, int]
 
-TOUCHES_DAMAGE = "cell on or beside a part of the slide that could not be read"
-# Regions that a drop lists.
-MOST_LISTED = 100
+TOUCHES_LOSS = "cell on or beside a part of the slide that was not imaged or could not be read"
+GAP = "gap between the fields of a mosaic"
 
 
-def drop_blocks(blocks: Sequence[Block], reason: str) -> tuple[Drop, ...]:
-    """One drop for all blocks that could not be read; none where all could."""
-    if not blocks:
-        return ()
-    return (Drop("block", reason, len(blocks), _area_px(blocks), tuple(map(tuple, blocks[:MOST_LISTED]))),)
+def losses_of(field: Field) -> dict[str, Any]:
+    """What is not there to be seen in a slide that was read once, as JSON values.
+
+    Returns:
+        ``damaged_xyxy`` and ``gaps_xyxy``, lists of half-open boxes, and ``drops``, a record for each kind.
+    """
+    gaps = [list(gap) for gap in field.gaps_xyxy]
+    drops = list(drops_of(field))
+    if gaps:
+        drops.append(Drop("gap", GAP, len(gaps), _union_px(gaps), tuple(map(tuple, gaps[:MOST_REGIONS]))))
+    damaged = [list(block) for block in getattr(field, "damaged_xyxy", ())]
+    return {"damaged_xyxy": damaged, "gaps_xyxy": gaps, "drops": [as_json(drop) for drop in drops]}
 
 
-def area_without(size_wh: tuple[int, int], blocks: Sequence[Block]) -> AnalysedArea:
-    """The slide's area; blocks lie on one grid, so none covers another."""
-    lost = _area_px(blocks)
+def drops_from(losses: Mapping[str, Any]) -> tuple[Drop, ...]:
+    """The records of what ``losses_of`` found."""
+    return tuple(
+        Drop(**{**one, "regions_xyxy": tuple(tuple(region) for region in one["regions_xyxy"])})
+        for one in losses["drops"]
+    )
+
+
+def area_without(size_wh: tuple[int, int], losses: Mapping[str, Any]) -> AnalysedArea:
+    """The slide's area and how much of it was lost."""
+    lost = _union_px([*losses["damaged_xyxy"], *losses["gaps_xyxy"]])
     return AnalysedArea(size_wh[0] * size_wh[1] - lost, dropped_px=lost)
 
 
-def without_damaged(
-    cells: Iterable[T], box_of: Callable[[T], Sequence[float]], blocks: Sequence[Block], margin_px: float
+def without_lost(
+    cells: Iterable[T], box_of: Callable[[T], Sequence[float]], losses: Mapping[str, Any], margin_px: float
 ) -> tuple[list[T], tuple[Drop, ...]]:
-    """Leave out the cells whose surroundings reach into a block that could not be read.
+    """Leave out the cells whose surroundings reach into a part of the slide that was not seen.
 
     Args:
         cells: whatever has a box.
         box_of: gives its half-open box in pixels of the slide.
-        blocks: half-open boxes.
+        losses: of ``losses_of``.
         margin_px: how far around a cell pixels decide about it.
 
     Returns:
         The others in their order, and a drop that counts those left out.
     """
-    cells = list(cells)
-    if not blocks or not cells:
+    cells, regions = list(cells), [*losses["damaged_xyxy"], *losses["gaps_xyxy"]]
+    if not regions or not cells:
         return cells, ()
     boxes = np.array([box_of(cell) for cell in cells], np.float64)
     hit = np.zeros(len(cells), bool)
-    for x0, y0, x1, y1 in blocks:
+    for x0, y0, x1, y1 in regions:
         across = (boxes[:, 0] - margin_px < x1) & (boxes[:, 2] + margin_px > x0)
         hit |= across & (boxes[:, 1] - margin_px < y1) & (boxes[:, 3] + margin_px > y0)
     kept = [cell for cell, is_hit in zip(cells, hit, strict=True) if not is_hit]
-    return kept, (Drop("cell", TOUCHES_DAMAGE, int(hit.sum())),) if hit.any() else ()
+    return kept, (Drop("cell", TOUCHES_LOSS, int(hit.sum())),) if hit.any() else ()
 
 
-def check_no_more_damage(name: str, known: Iterable[Sequence[int]], found: Iterable[Sequence[int]]) -> None:
+def check_no_more_damage(name: str, losses: Mapping[str, Any], field: Field) -> None:
     """Refuse to go on where pixels cannot be read that could be when the slide was looked over.
 
     Raises:
         ImageReadError: a disk or network that gives out.
     """
-    more = sorted({tuple(block) for block in found} - {tuple(block) for block in known})
+    known = {tuple(block) for block in losses["damaged_xyxy"]}
+    more = [block for block in getattr(field, "damaged_xyxy", ()) if block not in known]
     if more:
         raise ImageReadError(
             f"{name}: {len(more)} blocks, the first at {more[0]}, could be read when the slide was looked over and not "
@@ -71,5 +87,14 @@ def check_no_more_damage(name: str, known: Iterable[Sequence[int]], found: Itera
         )
 
 
-def _area_px(blocks: Sequence[Block]) -> int:
-    return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in blocks)
+def _union_px(regions: Sequence[RegionXYXY]) -> int:
+    """Pixels in regions that may lie over one another."""
+    if not regions:
+        return 0
+    boxes = np.array(regions, np.int64)
+    xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
+    for x0, y0, x1, y1 in boxes:
+        rows, columns = np.searchsorted(ys, (y0, y1)), np.searchsorted(xs, (x0, x1))
+        covered[rows[0] : rows[1], columns[0] : columns[1]] = True
+    return int((np.diff(ys)[:, None] * np.diff(xs)[None])[covered].sum())

@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 
 
-def outline_polygons(mask: np.ndarray, offset_xy: tuple[int, int] = (0, 0)) -> list[list[list[float]]]:
+def outline_polygons(
+    mask: np.ndarray, offset_xy: tuple[int, int] = (0, 0), tolerance_px: float = 0.0
+) -> list[list[list[float]]]:
     """Outlines of a mask along the outer edges of its pixels, so that a polygon's bounds are the mask's tight box.
 
     Args:
         mask: (H, W) bool.
         offset_xy: place of the mask's first pixel.
+        tolerance_px: corners are left out as long as the outline moves no further; 0 keeps all.
 
     Returns:
         One list of [x, y] a connected piece.
@@ -25,4 +28,8 @@ def outline_polygons(mask: np.ndarray, offset_xy: tuple[int, int] = (0, 0)) -> l
             columns = slice(dx, dx + 2 * mask.shape[1] - 1, 2)
             doubled[rows, columns] |= mask.astype(np.uint8)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if tolerance_px > 0:
+        simpler = [cv2.approxPolyDP(contour, 2 * tolerance_px, closed=True) for contour in contours]
+        # What is left of a sliver need not be a polygon.
+        contours = [one if len(one) > 2 else contour for one, contour in zip(simpler, contours, strict=True)]
     return [(contour[:, 0] / 2 + np.asarray(offset_xy)).tolist() for contour in contours]

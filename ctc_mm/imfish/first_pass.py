@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -46,6 +46,7 @@ def measure_thresholds(
     um_per_px: float | None,
     workers: int,
     progress: Progress = no_progress,
+    seen: Callable[[str, np.ndarray, Region], None] | None = None,
 ) -> ImFISHThresholds:
     """Levels of the channels, each tile of each channel read once.
 
@@ -55,6 +56,7 @@ def measure_thresholds(
         um_per_px: size of a pixel; None finds it from the nuclei.
         workers: threads.
         progress: wraps the tiles.
+        seen: called with channel, pixels and place of every tile that is read, by one thread at a time for a channel.
     """
     spot_px = None
     if settings.spot_diameter_um is not None and um_per_px is not None:
@@ -70,6 +72,8 @@ def measure_thresholds(
         pixels = field.read([channel], tile)[0]
         with locks[channel]:
             passes[channel].add(pixels, tile[:2])
+            if seen is not None:
+                seen(channel, pixels, tile)
 
     jobs = [(channel, tile) for tile in tiles_of(field.size_wh, FIRST_PASS_TILE_PX) for channel in passes]
     with ThreadPoolExecutor(workers) as pool:

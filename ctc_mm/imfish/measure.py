@@ -7,8 +7,9 @@ surroundings.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -34,6 +35,7 @@ class Measurement:
         on_border: whether it touches the field's edge.
         cep8: median of CEP8 in the nucleus, in grey values.
         spots_height: how far each spot stands above that.
+        outlines_xy: along the edges of its pixels, in pixels of the field; empty where nobody asked for them.
     """
 
     first_yx: tuple[int, int]
@@ -51,6 +53,20 @@ class Measurement:
     spots_yx: tuple[tuple[float, float], ...]
     spots_snr: tuple[float, ...]
     spots_height: tuple[float, ...]
+    outlines_xy: tuple[tuple[tuple[float, float], ...], ...] = ()
+
+    def to_row(self) -> list[Any]:
+        """Plain values for JSON, in the order of the fields."""
+        return [getattr(self, one.name) for one in fields(self)]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Measurement:
+        """Take back what ``to_row`` gave, also when JSON has made lists of tuples."""
+        return cls(*(_as_tuples(value) for value in row))
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

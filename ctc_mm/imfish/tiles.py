@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from scipy import ndimage
 
 from ctc_mm.imaging.field import Field
+from ctc_mm.imaging.mask_outlines import outline_polygons
 from ctc_mm.imaging.nuclei import NUCLEUS_HALO_PX, segment_nuclei, segment_nucleus_tile
 from ctc_mm.imaging.spots import SPOT_HALO_PX, find_spots
 from ctc_mm.imfish.first_pass import Region
@@ -17,6 +20,8 @@ from ctc_mm.imfish.thresholds import ImFISHThresholds
 ALIGN_PX = 64
 # Room for a nucleus that hangs over the tile's edge, beside its surroundings.
 OVERHANG_PX = 64
+# Outlines are for people and programs that show them; they may leave the pixels' edges this far.
+OUTLINE_TOLERANCE_PX = 0.75
 
 
 class TileReader:
@@ -25,10 +30,11 @@ class TileReader:
     Args:
         field: the channels.
         thresholds: of the whole field.
+        outlines: give each nucleus its outlines too.
     """
 
-    def __init__(self, field: Field, thresholds: ImFISHThresholds) -> None:
-        self.field, self.thresholds = field, thresholds
+    def __init__(self, field: Field, thresholds: ImFISHThresholds, outlines: bool = False) -> None:
+        self.field, self.thresholds, self.outlines = field, thresholds, outlines
         self._whole_labels = None
         if thresholds.settings.method != "robust":
             self._whole_labels = segment_nuclei(field.read(["dapi"])[0], thresholds.settings.method)
@@ -81,7 +87,11 @@ class TileReader:
         cd45 = self._read("cd45", groups.region) if self.thresholds.cd45 is not None else None
         spots = find_spots(cep8, levels=self.thresholds.spots, origin_xy=groups.region[:2])
         piece = Piece(groups.labels, groups.dapi, cep8, cd45, spots, groups.region[:2], self.field.size_wh)
-        return measure_nuclei(piece, self.thresholds, wanted, groups.windows)
+        measured = measure_nuclei(piece, self.thresholds, wanted, groups.windows)
+        if not self.outlines:
+            return measured
+        outlines = {groups.first_yx(label): groups.outlines_xy(label) for label in wanted}
+        return [replace(one, outlines_xy=outlines[one.first_yx]) for one in measured]
 
     def _read(self, channel: str, region: Region) -> np.ndarray:
         return self.field.read([channel], region)[0]
@@ -161,6 +171,18 @@ class _Groups:
             if in_core and int(self._parts[place]) in numbers:
                 found.append(label)
         return found
+
+    def first_yx(self, label: int) -> tuple[int, int]:
+        """First pixel of a label in the field."""
+        y, x = self._starts[label - 1]
+        return y + self.region[1], x + self.region[0]
+
+    def outlines_xy(self, label: int) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """Outlines of a label in pixels of the field."""
+        window = self.windows[label - 1]
+        place = (window[1].start + self.region[0], window[0].start + self.region[1])
+        polygons = outline_polygons(self.labels[window] == label, place, OUTLINE_TOLERANCE_PX)
+        return tuple(tuple((x, y) for x, y in polygon) for polygon in polygons)
 
     def _first_pixel(self, label: int, window: tuple[slice, slice] | None) -> tuple[int, int] | None:
         """Row and column of a label's first pixel; None for a number that no pixel has."""
