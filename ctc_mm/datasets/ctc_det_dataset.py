@@ -25,8 +25,8 @@ class CTCDetDataset(CocoDataset):
     On top of MMDetection's ``CocoDataset``: the file's category names must equal ``classes`` in order (the library
     takes labels in the file's order, whatever ``classes`` says); boxes that cannot be used are counted by reason in
     ``dropped`` and logged; images without cells stay in training; missing images are all reported before the first
-    epoch; and ``um_per_px``, ``channel`` and ``white_level`` of the images join ``metainfo``, which MMEngine stores in
-    every checkpoint.
+    epoch; and ``um_per_px``, ``channel``, ``white_level`` and the size ``image_wh`` that all images have join
+    ``metainfo``, which MMEngine stores in every checkpoint.
 
     ::
 
@@ -58,7 +58,8 @@ class CTCDetDataset(CocoDataset):
         self._check_classes([category.get("name").string() for category in root.get("categories").objects()])
         check_records(root)
         self._check_brightness(root)
-        self._metainfo.update(describe_images(root.get("images").value, self.ann_file))
+        images = root.get("images").value
+        self._metainfo.update(describe_images(images, self.ann_file), **_common_size(images))
         self.dropped.clear()
         data_list = super().load_data_list()
         self._check_images_exist(data_list)
@@ -232,3 +233,9 @@ def describe_images(images: list[dict], ann_file: str) -> dict:
                 level=30,
             )
     return found
+
+
+def _common_size(images: list[dict]) -> dict[str, tuple[int, int]]:
+    """``image_wh`` in px, where all images are of one size: what the model has to be shown of a slide."""
+    sizes = {(image["width"], image["height"]) for image in images}
+    return {"image_wh": sizes.pop()} if len(sizes) == 1 else {}

@@ -78,6 +78,14 @@ def test_metainfo_remembers_the_images(tmp_path, coco):
     assert "white_level" not in metainfo
 
 
+def test_metainfo_remembers_the_size_of_images_of_one_size(tmp_path, coco):
+    one = {(image["width"], image["height"]) for image in coco["images"]}
+    assert build(tmp_path, coco).metainfo["image_wh"] == one.pop()
+    assert not one
+    coco["images"][0]["width"] += 1
+    assert "image_wh" not in build(tmp_path, coco).metainfo
+
+
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [((0.5, 0.52, 0.54), 0.52), ((0.5, 0.5, 0.9), None), ((0.5, None, None), 0.5)],
