@@ -34,12 +34,12 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             traceback.print_exc()
-        print(f"error: {_one_message(error)}", file=sys.stderr)  # noqa: T201
+        print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return EXIT_FAILED
     return EXIT_OK
 
 
-def _one_message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """What went wrong, in the words of whoever raised it; a system's error about a file, with the file in front."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}; check the path, and that it may be read or written"

@@ -33,6 +33,10 @@ class EngineError(CTCError, RuntimeError):
     """A model that cannot be run: no memory for it, no such device, or the engine failed."""
 
 
+class SchedulerError(CTCError, RuntimeError):
+    """A Dask cluster that cannot be reached, has no workers, or is not of this version."""
+
+
 class InstallationError(CTCError, ImportError):
     """Packages that cannot work side by side, or a compiled part that cannot be loaded."""
 

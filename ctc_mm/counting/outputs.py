@@ -1,0 +1,96 @@
+"""The files of a count: of each slide, and over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from ctc_mm.counting.count_card import make_card, read_card, write_card
+from ctc_mm.counting.performance import Performance
+from ctc_mm.counting.records import SlideCount, SlideSpec, as_json
+from ctc_mm.counting.route import JsonDict, RouteSpec
+from ctc_mm.counting.spike_in import Recovery
+from ctc_mm.counting.state import key_of
+from ctc_mm.errors import SlideError
+from ctc_mm.formats.files import atomic_write_bytes
+
+CARD, OVERVIEW = "count.json", "overview.png"
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written of a count, and how.
+
+    Attributes:
+        table: ``csv`` or ``parquet``, of the detections.
+        report: whether ``report.html`` is written.
+        gallery: most cells in the report's gallery.
+        cam: whether the report shows what the model looked at (Grad-CAM).
+        recovery: share of cells that the lab's method finds; the concentration is corrected by it.
+        performance: of the model on cells of known truth; the count is corrected by it.
+
+    Raises:
+        ValueError: another kind of table, a gallery below 0.
+    """
+
+    table: str = "csv"
+    report: bool = True
+    gallery: int = 2000
+    cam: bool = True
+    recovery: Recovery | None = None
+    performance: Performance | None = None
+
+    def __post_init__(self) -> None:
+        if self.table not in ("csv", "parquet"):
+            raise ValueError(f"`table` must be csv or parquet. Received: {self.table!r}")
+        if self.gallery < 0:
+            raise ValueError(f"`gallery` must be 0 or more. Received: {self.gallery}")
+
+
+def outputs_key(spec: SlideSpec, options: OutputOptions) -> str:
+    """Short hash of all that the files of a slide depend on beside its cells."""
+    described = {name: value for name, value in as_json(spec).items() if name != "source"}
+    return key_of([described, {name: repr(value) for name, value in as_json(options).items()}])
+
+
+def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: RouteSpec) -> list[Path]:
+    """Write everything of a slide; each file whole or not at all.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: a file cannot be written; it is named.
+    """
+    card = make_card(count, recovery=options.recovery, performance=options.performance)
+    files = [write_card(folder / CARD, card)]
+    if count.overview is not None:
+        files.append(_write_overview(folder / OVERVIEW, count))
+    return files
+
+
+def read_cards(folders: Sequence[Path]) -> list[JsonDict]:
+    """The count cards of finished slides."""
+    return [read_card(folder / CARD) for folder in folders]
+
+
+def write_summary(out_dir: Path, folders: Sequence[Path], options: OutputOptions) -> list[Path]:
+    """Write tables and pages over all slides and patients.
+
+    Args:
+        out_dir: of the run.
+        folders: of the slides that were counted.
+        options: the recovery in them is applied to patients.
+    """
+    return []
+
+
+def _write_overview(path: Path, count: SlideCount) -> Path:
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(count.overview.rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise SlideError(f"{path}: an overview of shape {count.overview.rgb.shape} cannot be written as PNG")
+    atomic_write_bytes(path, encoded.tobytes())
+    return path

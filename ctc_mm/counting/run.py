@@ -1,0 +1,151 @@
+"""Counting slides: every slide through one route, results written slide by slide, resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctc_mm.counting.jobs import RunContext, SlideJob, SlideOutcome
+from ctc_mm.counting.local import run_local
+from ctc_mm.counting.outputs import OutputOptions, write_summary
+from ctc_mm.counting.progress import RunProgress, Silent
+from ctc_mm.counting.records import SlideSpec
+from ctc_mm.counting.route import RouteSpec
+from ctc_mm.counting.routes import build_route
+from ctc_mm.counting.slide_list import find_slides
+from ctc_mm.errors import SlideError
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Attributes:
+        out_dir: folder with the results.
+        slides: how each slide ended, in the order given.
+        summary_files: tables and pages over all slides.
+    """
+
+    out_dir: Path
+    slides: tuple[SlideOutcome, ...]
+    summary_files: tuple[Path, ...]
+
+    @property
+    def failed(self) -> tuple[SlideOutcome, ...]:
+        """Slides without a result."""
+        return tuple(one for one in self.slides if one.error is not None)
+
+    @property
+    def incomplete(self) -> tuple[SlideOutcome, ...]:
+        """Slides that were counted, but for a part that could not be read."""
+        return tuple(one for one in self.slides if one.error is None and not one.complete)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every pixel of every slide was looked at."""
+        return not self.failed and not self.incomplete
+
+    def lines(self) -> Iterator[str]:
+        """What a user is told at the end."""
+        good = len(self.slides) - len(self.failed) - len(self.incomplete)
+        kept = sum(one.kept for one in self.slides)
+        before = f", {kept} of them by an earlier run" if kept else ""
+        yield f"slides counted: {good + len(self.incomplete)} of {len(self.slides)}{before}"
+        yield from (f"failed: {one.name}: {one.error}" for one in self.failed)
+        yield from (f"incomplete: {one.name}: {one.lost}" for one in self.incomplete)
+        yield f"results: {self.out_dir}"
+
+
+def count_slides(
+    slides: str | Path | Sequence[str | Path] | Sequence[SlideSpec],
+    route: RouteSpec,
+    out: str | Path,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    outputs: OutputOptions | None = None,
+    progress: RunProgress | None = None,
+) -> RunResult:
+    """Count the cells of slides and write everything a lab needs of it.
+
+    A slide that an earlier run into ``out`` has finished is not counted again; one that it has begun goes on from
+    there; one whose file or settings have changed is counted anew. A slide that fails is named, and the others go on.
+    Results do not depend on ``workers`` or ``scheduler``.
+
+    Args:
+        slides: files, folders, globs, tables (``find_slides`` takes more options), or slides already described.
+        route: name and settings; ``ctc_mm.counting.routes`` knows the names.
+        out: folder for the results: ``<slide>/`` for each, tables over all of them beside.
+        workers: processes on this machine; 0: this process alone.
+        scheduler: address of a Dask scheduler in the place of ``workers``.
+        outputs: what is written, and how; None: everything.
+        progress: is told how far the run is.
+
+    Raises:
+        SlideError: no slides, or two of one name.
+        ValueError: ``workers`` and ``scheduler`` that do not go together; settings that the route does not take.
+        CheckpointError: a model that cannot be read.
+        OSError: ``out`` cannot be written.
+    """
+    if workers < 0 or (workers and scheduler is not None):
+        raise ValueError(
+            f"`workers` must be 0 or more, and 0 beside `scheduler`. Received: {workers} and {scheduler!r}"
+        )
+    specs = [_with_absolute_paths(spec) for spec in _specs(slides)]
+    _check_names(specs)
+    progress, options, out_dir = progress or Silent(), outputs or OutputOptions(), Path(out)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    built = build_route(route)
+    context = RunContext(route, built, built.identity(), out_dir, options, progress)
+    jobs = [SlideJob(spec, context) for spec in specs]
+    progress.start(len(jobs))
+    if workers or scheduler is not None:
+        # Dask is imported for those who ask for it.
+        from ctc_mm.distributed.cluster import cluster_of
+        from ctc_mm.distributed.dask_run import run_on_dask
+
+        with cluster_of(workers, scheduler) as client:
+            run_on_dask(client, route, _unfinished(jobs), progress)
+    else:
+        run_local(built, _unfinished(jobs), progress)
+    outcomes = tuple(job.outcome for job in jobs)
+    folders = [one.folder for one in outcomes if one.error is None]
+    return RunResult(out_dir, outcomes, tuple(write_summary(out_dir, folders, options)))
+
+
+def _specs(slides: str | Path | Sequence[str | Path] | Sequence[SlideSpec]) -> list[SlideSpec]:
+    given = [slides] if isinstance(slides, str | Path) else list(slides)
+    described = [one for one in given if isinstance(one, SlideSpec)]
+    if described and len(described) < len(given):
+        raise TypeError("`slides` must be paths or SlideSpecs, not both; describe the paths by find_slides")
+    return described or find_slides(given)
+
+
+def _unfinished(jobs: Sequence[SlideJob]) -> Iterator[SlideJob]:
+    for job in jobs:
+        job.open_state()
+        if job.outcome is None:
+            yield job
+
+
+def _check_names(specs: Sequence[SlideSpec]) -> None:
+    if not specs:
+        raise SlideError("no slides to count; give files, folders, globs or a table of slides")
+    seen: dict[str, SlideSpec] = {}
+    for spec in specs:
+        # Upper and lower case are one name on many file systems.
+        other = seen.setdefault(spec.name.casefold(), spec)
+        if other is not spec:
+            files = [", ".join(map(str, one.source.paths.values())) for one in (other, spec)]
+            raise SlideError(
+                f"two slides are called {spec.name!r} ({files[0]} and {files[1]}); their results would be one folder: "
+                "give names in a table of slides, or rename one"
+            )
+
+
+def _with_absolute_paths(spec: SlideSpec) -> SlideSpec:
+    """The slide as another process finds it, whose folder may be another."""
+    paths = {channel: Path(path).absolute() for channel, path in spec.source.paths.items()}
+    return dataclasses.replace(spec, source=dataclasses.replace(spec.source, paths=paths))
