@@ -1,0 +1,1 @@
+"""Counts as files that other programs open (CSV, Parquet, QuPath's GeoJSON, COCO), and corrected ones read back."""
