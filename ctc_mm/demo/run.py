@@ -13,6 +13,7 @@ from rich.table import Table
 import ctc_mm
 from ctc_mm.demo import commands
 from ctc_mm.demo.cells import make_classifier, summarise_classifier, use_classifier
+from ctc_mm.demo.slides import count_slides, counts_beside_truth, draw_slides, summarise_counts
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.explain.sanity import inside_outside_ratio
 from ctc_mm.formats.files import write_json
@@ -33,6 +34,7 @@ class DemoSettings:
         explained: test fields that get Grad-CAM.
         crop_um: side of the square in which a single cell is cut out.
         cell_epochs: passes of the classifier over its cells.
+        slide_px: side of the slides that are counted.
         seed: of phantom and training.
     """
 
@@ -45,6 +47,7 @@ class DemoSettings:
     explained: int = 6
     crop_um: float = 24.0
     cell_epochs: int = 8
+    slide_px: int = 1120
     seed: int = 0
 
 
@@ -56,12 +59,14 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
 
     Args:
         out_dir: gets ``data/``, ``model/``, ``test/`` and ``explained/``, and of the classifier ``cells/``,
-            ``cell_model/``, ``cell_test/``, ``cell_explained/`` and ``cell_map/``.
+            ``cell_model/``, ``cell_test/``, ``cell_explained/`` and ``cell_map/``; of the count ``slides/`` and
+            ``counts/``.
         settings: the demo's size.
         again: draw and train anew even if nothing changed.
 
     Returns:
-        The metrics of the test split: ``detector`` and ``classifier``, as in their ``metrics.json``.
+        The metrics of the test split, ``detector`` and ``classifier``, as in their ``metrics.json``; and ``counts``:
+        by slide the CTCs on it, their count, its interval, and whether that holds the truth.
 
     Raises:
         RuntimeError: a command failed; its own message stands above.
@@ -73,6 +78,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
         mark.unlink(missing_ok=True)
         cell_mark.unlink(missing_ok=True)  # its cells are cut from the same fields
         _draw(out_dir / "data" / "images", settings)
+        draw_slides(out_dir, side_px=settings.slide_px, um_per_px=settings.um_per_px, seed=settings.seed)
         _convert(out_dir / "data", settings)
         _train(out_dir, settings)
         write_json(mark, state)
@@ -82,9 +88,11 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
         write_json(cell_mark, state)
     detector = _use_detector(out_dir, settings.explained)
     classifier = use_classifier(out_dir)
+    slides = count_slides(out_dir, CONFIG)
     _summarise(out_dir, detector)
     summarise_classifier(out_dir, classifier)
-    return {"detector": detector, "classifier": classifier}
+    summarise_counts(out_dir, slides)
+    return {"detector": detector, "classifier": classifier, "counts": counts_beside_truth(slides)}
 
 
 def _use_detector(out_dir: Path, n_explained: int) -> dict:

@@ -9,6 +9,9 @@ import pytest
 
 import ctc_mm.demo.commands as demo_commands
 import ctc_mm.demo.run as demo
+from ctc_mm.counting.count_card import make_card, write_card
+from ctc_mm.counting.records import AnalysedArea, CountedCell, SlideCount
+from ctc_mm.counting.slide_list import find_slides
 from ctc_mm.formats.files import write_json
 
 RATES = {"score_thr": 0.4, "precision": 0.9, "recall": 0.8, "f1": 0.847, "TP": 8, "FP": 1, "FN": 2}
@@ -27,7 +30,23 @@ CELL_METRICS = {
     "operating_points": {"youden": {"sensitivity": RATE, "specificity": RATE}},
     "size_baseline": {"AUC": {"value": 0.654, "interval": None}, "sensitivity": {"value": None}, "specificity": RATE},
 }
-SETTINGS = demo.DemoSettings(train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1)
+SETTINGS = demo.DemoSettings(
+    train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1, slide_px=720
+)
+FOUND = {"blank_1": 0, "blank_2": 1, "spiked_15": 15, "spiked_30": 3, "P1": 11}
+
+
+def write_cards(table, out_dir):
+    """Count cards as if these numbers had been found."""
+    for spec in find_slides([table]):
+        cells = tuple(CountedCell((10.0 * i, 0, 10.0 * i + 9, 9), "CTC") for i in range(FOUND[spec.name]))
+        count = SlideCount(
+            spec=spec, size_wh=(720, 720), um_per_px=0.4, um_per_px_source="file", channels=("bright-field",),
+            route="detect", definition="a box", target="CTC", classes=("CTC", "WBC", "unidentified"), cells=cells,
+            thresholds={}, settings={}, model=None, area=AnalysedArea(720 * 720),
+        )  # fmt: skip
+        (out_dir / spec.name).mkdir(parents=True, exist_ok=True)
+        write_card(out_dir / spec.name / "count.json", make_card(count))
 
 
 @pytest.fixture
@@ -45,6 +64,8 @@ def commands(monkeypatch, tmp_path):
             is_cells = out["--out"].name == "cell_test"
             write_json(out["--out"] / "metrics.json", CELL_METRICS if is_cells else METRICS)
             write_json(out["--out"] / "speed.json", {"model_alone": {"fps": 5.0}, "device": "cpu"})
+        if script == "tools/count.py":
+            write_cards(ran[-1][1], out["--out"])
 
     monkeypatch.setattr(demo_commands, "run", record)
     return ran
@@ -54,13 +75,14 @@ def scripts(commands):
     return [words[0].rpartition("/")[2] for words in commands]
 
 
-USED = ["test.py", "explain.py", "test.py", "explain.py", "tsne.py"]
+USED = ["test.py", "explain.py", "test.py", "explain.py", "tsne.py", "count.py"]
 CELLS = ["coco_to_cells.py"] * 3 + ["train.py"]
 WHOLE = ["labelme_to_coco.py"] * 3 + ["train.py"] + CELLS + USED
 
 
 def test_whole_chain_in_order_then_only_what_is_cheap(commands, tmp_path):
-    assert demo.run_demo(tmp_path, SETTINGS) == {"detector": METRICS, "classifier": CELL_METRICS}
+    result = demo.run_demo(tmp_path, SETTINGS)
+    assert (result["detector"], result["classifier"]) == (METRICS, CELL_METRICS)
     assert scripts(commands) == WHOLE
     assert len(list((tmp_path / "data/images/train").glob("*.png"))) == 2
     explain, explain_cells = (words for words in commands if words[0] == "tools/explain.py")
@@ -94,6 +116,23 @@ def test_a_classifier_that_is_not_there_is_trained_alone(commands, tmp_path):
     (tmp_path / "cell_model" / "best_ctc_mAP50_epoch_1.pth").unlink()
     demo.run_demo(tmp_path, SETTINGS)
     assert scripts(commands) == CELLS + USED
+
+
+def test_slides_are_counted_beside_what_is_on_them(commands, tmp_path, capsys):
+    counts = demo.run_demo(tmp_path, SETTINGS)["counts"]
+    assert {name: one["truth"] for name, one in counts.items()} == {
+        "blank_1": 0, "blank_2": 0, "spiked_15": 15, "spiked_30": 30, "P1": 12,
+    }  # fmt: skip
+    assert {name: one["count"] for name, one in counts.items()} == FOUND
+    # One cell on a blank: 0.03 to 5.57 leaves 0 out; 3 of 30: 0.62 to 8.77.
+    assert {name for name, one in counts.items() if one["inside"]} == {"blank_1", "spiked_15", "P1"}
+    shown = capsys.readouterr().out
+    assert "0.6-8.8" in shown
+    for file in ("counts/P1/report.html", "counts/P1/count.json", "counts/index.html"):
+        assert str(tmp_path / file) in shown
+    (count,) = (words for words in commands if words[0] == "tools/count.py")
+    assert count[1:4] == [str(tmp_path / "slides" / "slides.csv"), "--route", "detect"]
+    assert any(word.endswith("best_ctc_mAP50_epoch_1.pth") for word in count)
 
 
 def test_every_cell_command_is_told_data_and_channel(commands, tmp_path):
