@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ctc_mm.counting.correction import FalsePerArea, Rate, corrected_count
+from ctc_mm.counting.estimates import Estimate
 from ctc_mm.counting.records import SlideCount
 from ctc_mm.errors import SlideError
 from ctc_mm.formats.fields import JsonField, load_json_object
 
 DETECTION, CLASSIFICATION = "detection", "classification"
 METRICS_FILE = "metrics.json"
+_UNDEFINED = {"value": None, "low": None, "high": None}
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,21 @@ class Performance:
             "threshold_source": self.source,
             "file": self.file,
         }
+        exposure: dict[str, float] = {}
         try:
-            return {**self._corrected(count, confidence), **facts}
+            exposure = self._exposure(count)
+            found = count.counts[count.target]
+            return {**_corrected({**facts, **exposure}, found, confidence).to_json(), **facts, **exposure}
         except (ValueError, TypeError) as error:
-            return {"value": None, "low": None, "high": None, "confidence": confidence, "reason": str(error), **facts}
+            return {**_UNDEFINED, "confidence": confidence, "reason": str(error), **facts, **exposure}
 
-    def _corrected(self, count: SlideCount, confidence: float) -> dict[str, Any]:
-        found = count.counts[count.target]
+    def _exposure(self, count: SlideCount) -> dict[str, float]:
+        """How much was judged, on the slide and in the test: cells, or pixels of the model."""
         if self.target != count.target:
             raise ValueError(f"tested on class {self.target!r}, counted is {count.target!r}")
-        sensitivity = Rate(self.hits, self.truths)
         if self.kind == CLASSIFICATION:
-            judged = len(count.cells)
-            false = Rate(self.false_positives, self.others)
-            return corrected_count(found, sensitivity, false, n_cells=judged, confidence=confidence).to_json()
-        window_px, looked_px = self._window_px(count), self._looked_px(count)
-        false = FalsePerArea(self.false_positives, self.images * window_px)
-        return corrected_count(found, sensitivity, false, area_px=looked_px, confidence=confidence).to_json()
+            return {"cells_judged": len(count.cells)}
+        return {"area_px": self._looked_px(count), "test_area_px": self.images * self._window_px(count)}
 
     @staticmethod
     def _window_px(count: SlideCount) -> float:
@@ -89,6 +89,41 @@ class Performance:
         model_um = (count.model or {}).get("um_per_px")
         scale = 1.0 if count.um_per_px is None or not model_um else count.um_per_px / float(model_um)
         return count.area.analysed_px * scale * scale
+
+
+def pooled_correction(corrections: Sequence[Mapping[str, Any]], found: int, confidence: float) -> dict[str, Any] | None:
+    """Correct the count of several slides together, from the ``correction`` of their cards.
+
+    Args:
+        corrections: of each card.
+        found: cells called CTC on all of them.
+        confidence: of the interval.
+
+    Returns:
+        As ``Performance.correct``; None where a slide has none, or the slides were corrected by different tests.
+    """
+    if not corrections or not all(corrections):
+        return None
+    first = corrections[0]
+    same = ("sensitivity", "false_positives", "tested_on", "threshold", "test_area_px")
+    if any(one.get(key) != first.get(key) for one in corrections for key in same):
+        return None
+    sums = {key: sum(one[key] for one in corrections) for key in ("cells_judged", "area_px") if key in first}
+    together = {**first, **sums}
+    try:
+        return {**together, **_corrected(together, found, confidence).to_json()}
+    except (ValueError, TypeError, KeyError) as error:
+        return {**together, **_UNDEFINED, "reason": str(error)}
+
+
+def _corrected(facts: Mapping[str, Any], found: int, confidence: float) -> Estimate:
+    """Correct a count by the facts of a card's ``correction``."""
+    sensitivity = Rate(facts["sensitivity"]["k"], facts["sensitivity"]["n"])
+    if "cells_judged" in facts:
+        false = Rate(facts["false_positives"], facts["tested_on"]["cells_that_are_no_ctc"])
+        return corrected_count(found, sensitivity, false, n_cells=facts["cells_judged"], confidence=confidence)
+    false_per_area = FalsePerArea(facts["false_positives"], facts["test_area_px"])
+    return corrected_count(found, sensitivity, false_per_area, area_px=facts["area_px"], confidence=confidence)
 
 
 def read_performance(path: str | Path, rule: str | None = None) -> Performance:
@@ -155,8 +190,3 @@ def _checked(found: Performance) -> Performance:
             "correct a count by it"
         )
     return found
-
-
-def same_threshold(one: float | None, other: float | None) -> bool:
-    """Whether two thresholds are the same up to rounding; unknown ones are not told apart."""
-    return one is None or other is None or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)

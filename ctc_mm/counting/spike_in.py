@@ -26,6 +26,8 @@ from ctc_mm.counting.estimates import (
 
 # A recovery is a share; above this it was surely given in per cent.
 LARGEST_RECOVERY = 1.5
+# What a user writes to have the recovery measured on the spike-in slides of the same run.
+SPIKE_IN_OPTION = "spike-in"
 EXACT, QUASI = "exact Poisson", "quasi-Poisson with Student's t"
 KNOWN, KNOWN_INTERVAL = "given without uncertainty", "given with its interval, log-normal"
 
@@ -39,9 +41,9 @@ class Recovery:
         kind: ``EXACT``, ``QUASI``, ``KNOWN`` or ``KNOWN_INTERVAL``.
         spiked: cells added to each sample, already times the share of the slide that was looked at.
         found: cells found in each sample.
-        background: false cells expected in a sample, from blanks; taken from ``found``.
-        blank_total: cells found in ``blank_exposure`` samples without any added.
-        blank_exposure: number of blank samples.
+        background: false cells expected in all samples together, from blanks; taken from ``found``.
+        blank_total: cells found in the blanks.
+        blank_scale: size of all samples over that of all blanks; 0 without blanks.
         dispersion: variance of ``found`` over its mean given the line; None for fewer than two samples.
         note: what a reader should know, or "".
     """
@@ -52,7 +54,7 @@ class Recovery:
     found: tuple[int, ...] = ()
     background: float = 0.0
     blank_total: int = 0
-    blank_exposure: float = 0.0
+    blank_scale: float = 0.0
     dispersion: float | None = None
     note: str = ""
 
@@ -73,10 +75,9 @@ class Recovery:
             drawn = self.value * np.exp(normal * np.where(normal < 0, down, up))
             return Draws(drawn, drawn)
         total = self._found_draws(rng, n_draws)
-        if self.blank_exposure:
+        if self.blank_scale:
             blank = poisson_draws(self.blank_total, rng, n_draws)
-            scale = len(self.found) / self.blank_exposure
-            total = Draws(total.low - blank.high * scale, total.high - blank.low * scale)
+            total = Draws(total.low - blank.high * self.blank_scale, total.high - blank.low * self.blank_scale)
         spiked = sum(self.spiked)
         return Draws(np.maximum(total.low, 0) / spiked, np.maximum(total.high, 0) / spiked)
 
@@ -94,7 +95,7 @@ class Recovery:
         return {
             **self.estimate.to_json(),
             "samples": [{"spiked": spiked, "found": found} for spiked, found in samples],
-            "background_per_sample": self.background,
+            "background": self.background,
             "dispersion": self.dispersion,
             "note": self.note,
         }
@@ -125,11 +126,33 @@ def known_recovery(
     return Recovery(Estimate(value, low, high, confidence, KNOWN_INTERVAL), KNOWN_INTERVAL)
 
 
+def parse_recovery(text: str) -> Recovery | str:
+    """Read ``0.8``, ``0.8,0.7,0.9`` (with the ends of its 95 % interval) or ``spike-in``, which is given back as it is.
+
+    Raises:
+        ValueError: something else.
+    """
+    if text.strip().lower() == SPIKE_IN_OPTION:
+        return SPIKE_IN_OPTION
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise ValueError(
+            f"a recovery is a share (0.8), a share with its interval (0.8,0.7,0.9) or {SPIKE_IN_OPTION} (from the "
+            f"spike-in slides of the run). Received: {text!r}"
+        )
+    return known_recovery(numbers[0], (numbers[1], numbers[2]) if len(numbers) == 3 else None)
+
+
 def recovery_line(
     spiked: Sequence[float],
     found: Sequence[int],
     *,
+    exposures: Sequence[float] | None = None,
     blank_counts: Sequence[int] = (),
+    blank_exposures: Sequence[float] | None = None,
     confidence: float = CONFIDENCE,
     seed: int = SEED,
 ) -> Recovery:
@@ -143,7 +166,9 @@ def recovery_line(
     Args:
         spiked: cells added to each sample; times the share of the slide that was looked at, where that is not 1.
         found: cells counted in it.
-        blank_counts: cells counted in samples like these without any added.
+        exposures: size of each sample (mL of blood, share of a slide), for the blanks; None: all alike.
+        blank_counts: cells counted in samples without any added; none: nothing is taken off.
+        blank_exposures: size of each blank in the same unit; None: all alike, as the samples.
         confidence: of the interval.
         seed: of the draws that carry the blanks' uncertainty.
 
@@ -156,18 +181,21 @@ def recovery_line(
     """
     added, counts = _check_samples(spiked, found)
     blanks = [check_count(count, "blank_counts") for count in blank_counts]
-    background = sum(blanks) / len(blanks) if blanks else 0.0
-    slope = (sum(counts) - len(counts) * background) / sum(added)
+    sizes, blank_sizes = _sizes(exposures, len(counts)), _sizes(blank_exposures, len(blanks))
+    scale = sum(sizes) / sum(blank_sizes) if blanks else 0.0
+    background = sum(blanks) * scale
+    slope = (sum(counts) - background) / sum(added)
     if slope <= 0:
         raise ValueError(
             f"`found`: {sum(counts)} cells in {len(counts)} spike-in samples, where blanks lead one to expect "
-            f"{len(counts) * background:.3g}: no added cell was found, so there is no recovery to correct by"
+            f"{background:.3g}: no added cell was found, so there is no recovery to correct by"
         )
-    dispersion = _dispersion(added, counts, slope, background)
+    means = [slope * number + background * size / sum(sizes) for number, size in zip(added, sizes, strict=True)]
+    dispersion = _dispersion(counts, means)
     kind = QUASI if dispersion is not None and dispersion > 1 else EXACT
     made = Recovery(
         Estimate(slope, math.nan, math.nan, check_confidence(confidence), kind), kind, added, counts, background,
-        sum(blanks), float(len(blanks)), dispersion, _note(counts, kind),
+        sum(blanks), scale, dispersion, _note(counts, kind),
     )  # fmt: skip
     if kind == EXACT and not blanks:
         low, high = (end / sum(added) for end in poisson_interval(sum(counts), confidence))
@@ -187,16 +215,21 @@ def _check_samples(spiked: Sequence[float], found: Sequence[int]) -> tuple[tuple
     return tuple(float(number) for number in spiked), tuple(check_count(count, "found") for count in found)
 
 
-def _dispersion(added: Sequence[float], counts: Sequence[int], slope: float, background: float) -> float | None:
+def _sizes(exposures: Sequence[float] | None, n: int) -> list[float]:
+    if exposures is None:
+        return [1.0] * n
+    if len(exposures) != n:
+        raise ValueError(f"exposures must have one value a sample, {n}. Received: {len(exposures)}")
+    return [check_positive(size, "exposures", "mL, or slides") for size in exposures]
+
+
+def _dispersion(counts: Sequence[int], means: Sequence[float]) -> float | None:
     """Pearson's chi-squared over its degrees of freedom; None for fewer than two samples."""
     if len(counts) < 2:
         return None
-    means = [slope * number + background for number in added]
-    if any(mean <= 0 < count for mean, count in zip(means, counts, strict=True)):
-        # Cells where none was added and no blank had any: what the line cannot explain at all.
-        means = [max(mean, 1.0) for mean in means]
-    chi_squared = sum((count - mean) ** 2 / mean for mean, count in zip(means, counts, strict=True) if mean > 0)
-    return chi_squared / (len(counts) - 1)
+    # A cell where none is expected is what the line cannot explain at all: its mean counts as one cell.
+    terms = [(count, mean if mean > 0 else 1.0) for count, mean in zip(counts, means, strict=True) if count or mean > 0]
+    return sum((count - mean) ** 2 / mean for count, mean in terms) / (len(counts) - 1)
 
 
 def _note(counts: Sequence[int], kind: str) -> str:
