@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
+from ctc_mm.imaging.cell_focus import FocusScale, edge_energies, measure_focus_scale, sharpness_of
 from ctc_mm.imaging.cell_levels import check_image, to_grey
 
 OVERLAP, CLUMP, OUT_OF_FOCUS, IRREGULAR, SMALL, LARGE, BORDER = (
@@ -26,8 +28,6 @@ CLUMP_FACTOR = 1.5
 # Sharpness over the median of the field's cells; and how many cells it takes to speak of a median.
 LEAST_SHARPNESS = 0.6
 FEWEST_FOR_FOCUS = 5
-# Smoothing of the two scales whose edges are compared, over the usual diameter of the field's cells.
-_FINE, _COARSE = 1 / 16, 1 / 5
 # Length of a digital outline from its steps: Vossepoel and Smeulders 1982.
 _STRAIGHT, _DIAGONAL, _CORNER = 0.980, 1.406, -0.091
 
@@ -97,22 +97,70 @@ def measure_cells(
     """
     labels, image = np.asarray(labels), np.asarray(image)
     _check(labels, image, um_per_px, diameter_um)
+    scale = measure_focus_scale([(labels, image)])
+    return [] if scale is None else judge_cells(measure_tile_cells(labels, image, scale, um_per_px), diameter_um)
+
+
+def measure_tile_cells(
+    labels: np.ndarray,
+    image: np.ndarray,
+    scale: FocusScale,
+    um_per_px: float | None = None,
+    origin_xy: tuple[int, int] = (0, 0),
+    field_wh: tuple[int, int] | None = None,
+) -> list[CellMeasurement]:
+    """Measure each cell of a tile of a field; what needs all cells of the field is left to ``judge_cells``.
+
+    Args:
+        labels: integer (H, W) label image of the tile, 0 background.
+        image: its pixels.
+        scale: of the field.
+        um_per_px: micrometres per pixel, where known.
+        origin_xy: where the tile lies in the field, whose pixels boxes and centroids are given in.
+        field_wh: width and height of the field; None: the tile is the field.
+    """
     places = ndimage.find_objects(labels.astype(np.int32, copy=False))
     found = [(index + 1, place) for index, place in enumerate(places) if place is not None]
     if not found:
         return []
     contacts = _contacts(labels)
-    areas = np.bincount(labels.ravel())[1:]
-    usual_area_px = float(np.median(areas[areas > 0]))
-    usual_px = 2 * math.sqrt(usual_area_px / math.pi)
-    scales = _edge_energies(to_grey(image), labels, usual_px)
-    sharpness = {label: _sharpness(labels, label, place, scales) for label, place in found}
-    middle = float(np.median(list(sharpness.values()))) if len(found) >= FEWEST_FOR_FOCUS else 0.0
+    energies = edge_energies(to_grey(image), scale.usual_px)
+    for energy, noise in zip(energies, scale.noise, strict=True):
+        energy -= np.float32(noise)
     cells = []
     for label, place in found:
-        cell = _measure(labels, label, place, um_per_px, contacts[label], sharpness[label])
-        cells.append(_with_reasons(cell, middle, usual_area_px, diameter_um))
+        sharpness = sharpness_of(labels, label, place, energies)
+        cell = _measure(labels, label, place, um_per_px, contacts[label], sharpness)
+        cells.append(_moved(cell, origin_xy, field_wh or labels.shape[::-1]))
     return cells
+
+
+def judge_cells(
+    cells: Sequence[CellMeasurement], diameter_um: tuple[float, float] | None = None
+) -> list[CellMeasurement]:
+    """Give each cell the reasons against it, once all cells of the field are measured.
+
+    Args:
+        cells: all cells of a field.
+        diameter_um: smallest and largest diameter of a good cell, where they were measured with a scale; None: any.
+    """
+    if not cells:
+        return []
+    middle = float(np.median([cell.sharpness for cell in cells])) if len(cells) >= FEWEST_FOR_FOCUS else 0.0
+    usual_area_px = float(np.median([cell.area_px for cell in cells]))
+    return [_with_reasons(cell, middle, usual_area_px, diameter_um) for cell in cells]
+
+
+def _moved(cell: CellMeasurement, origin_xy: tuple[int, int], field_wh: tuple[int, int]) -> CellMeasurement:
+    """A cell of a tile in pixels of its field."""
+    (x, y), (x0, y0, x1, y1), (row, column) = origin_xy, cell.box_xyxy, cell.centroid_yx
+    box = (x0 + x, y0 + y, x1 + x, y1 + y)
+    return replace(
+        cell,
+        box_xyxy=box,
+        centroid_yx=(row + y, column + x),
+        touches_border=min(box[:2]) == 0 or box[2] == field_wh[0] or box[3] == field_wh[1],
+    )
 
 
 def _check(
@@ -145,7 +193,6 @@ def _measure(
     area = len(y)
     diameter_px = 2 * math.sqrt(area / math.pi)
     perimeter, hull_area = _perimeter_and_hull(mask)
-    height, width = labels.shape
     return CellMeasurement(
         label=label,
         box_xyxy=(columns.start, rows.start, columns.stop, rows.stop),
@@ -157,7 +204,7 @@ def _measure(
         solidity=min(1.0, area / hull_area),
         contact=contact,
         sharpness=sharpness,
-        touches_border=rows.start == 0 or columns.start == 0 or rows.stop == height or columns.stop == width,
+        touches_border=False,
     )
 
 
@@ -182,7 +229,7 @@ def _with_reasons(
         BORDER: cell.touches_border,
     }
     reasons = tuple(reason for reason in REASONS if speaks[reason])
-    return CellMeasurement(**{**vars(cell), "reasons": reasons})
+    return replace(cell, reasons=reasons)
 
 
 def _perimeter_and_hull(mask: np.ndarray) -> tuple[float, float]:
@@ -218,23 +265,3 @@ def _contacts(labels: np.ndarray) -> np.ndarray:
             outline += np.bincount(one, minlength=count)
             shared += np.bincount(one[other > 0], minlength=count)
     return shared / np.maximum(outline, 1)
-
-
-def _edge_energies(grey: np.ndarray, labels: np.ndarray, diameter_px: float) -> list[np.ndarray]:
-    """Squared edge strength above that of noise at a fine and a coarse scale, float32 (H, W) each."""
-    energies = []
-    for part in (_FINE, _COARSE):
-        sigma = max(1.0 if part == _FINE else 2.0, part * diameter_px)
-        smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), sigma)
-        energy = sum(cv2.Sobel(smooth, cv2.CV_32F, dx, dy, scale=1 / 8) ** 2 for dx, dy in ((1, 0), (0, 1)))
-        background = energy[labels == 0]
-        energies.append(energy - np.float32(np.median(background) / math.log(2) if background.size else 0))
-    return energies
-
-
-def _sharpness(labels: np.ndarray, label: int, place: tuple[slice, slice], scales: list[np.ndarray]) -> float:
-    """Ratio of fine to coarse edge strength on a cell and one pixel around; 0 where there are no coarse edges."""
-    rows, columns = (slice(max(0, part.start - 1), part.stop + 1) for part in place)
-    mask = cv2.dilate((labels[rows, columns] == label).astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    fine, coarse = (float(scale[rows, columns][mask].mean()) for scale in scales)
-    return math.sqrt(max(fine, 0.0) / coarse) if coarse > 0 else 0.0
