@@ -9,6 +9,9 @@ from pathlib import Path
 import cv2
 
 from ctc_mm.counting.count_card import make_card, read_card, write_card
+from ctc_mm.counting.exchange.coco import write_cells_coco
+from ctc_mm.counting.exchange.geojson import write_geojson
+from ctc_mm.counting.exchange.table import write_detections
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount, SlideSpec, as_json
 from ctc_mm.counting.route import JsonDict, RouteSpec
@@ -17,7 +20,8 @@ from ctc_mm.counting.state import key_of
 from ctc_mm.errors import SlideError
 from ctc_mm.formats.files import atomic_write_bytes
 
-CARD, OVERVIEW = "count.json", "overview.png"
+CARD, OVERVIEW, GEOJSON, COCO, REPORT = "count.json", "overview.png", "cells.geojson", "cells.coco.json", "report.html"
+TABLES = {"csv": "detections.csv", "parquet": "detections.parquet"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class OutputOptions:
     performance: Performance | None = None
 
     def __post_init__(self) -> None:
-        if self.table not in ("csv", "parquet"):
+        if self.table not in TABLES:
             raise ValueError(f"`table` must be csv or parquet. Received: {self.table!r}")
         if self.gallery < 0:
             raise ValueError(f"`gallery` must be 0 or more. Received: {self.gallery}")
@@ -65,10 +69,17 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
     Raises:
         OSError: a file cannot be written; it is named.
     """
-    card = make_card(count, recovery=options.recovery, performance=options.performance)
-    files = [write_card(folder / CARD, card)]
+    files = [
+        write_detections(folder / TABLES[options.table], count),
+        write_geojson(folder / GEOJSON, count),
+        write_cells_coco(folder / COCO, count),
+    ]
     if count.overview is not None:
         files.append(_write_overview(folder / OVERVIEW, count))
+    card = make_card(count, recovery=options.recovery, performance=options.performance)
+    files.append(write_card(folder / CARD, card))
+    for name in {*TABLES.values(), OVERVIEW, REPORT} - {file.name for file in files}:  # of other options, earlier
+        (folder / name).unlink(missing_ok=True)
     return files
 
 

@@ -122,4 +122,6 @@ class ConsoleProgress:
         if not tiles or not self._tiles_measured:
             return ""
         seconds = (time.monotonic() - self._began) / self._tiles_measured * tiles
+        if seconds < 1:
+            return ""
         return f" (about {seconds / 60:.0f} min left)" if seconds >= 90 else f" (about {seconds:.0f} s left)"

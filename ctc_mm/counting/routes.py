@@ -39,13 +39,21 @@ def build_route(spec: RouteSpec) -> Route:
         return _built[key]
 
 
-def _route_class(name: str) -> type:
-    place = ROUTES.get(name, name)
-    module, colon, class_name = place.partition(":")
-    if not colon:
+def check_name(name: str) -> str:
+    """Give the name of a route back if it can be one.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if name not in ROUTES and ":" not in name:
         raise ConfigError(
-            f"`route` must be one of {', '.join(ROUTES)}, or package.module:Class for your own. Received: {name!r}"
+            f"a route must be one of {', '.join(ROUTES)}, or package.module:Class for your own. Received: {name!r}"
         )
+    return name
+
+
+def _route_class(name: str) -> type:
+    module, _, class_name = ROUTES.get(check_name(name), name).partition(":")
     try:
         return getattr(importlib.import_module(module), class_name)
     except (ModuleNotFoundError, AttributeError) as error:

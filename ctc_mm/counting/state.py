@@ -83,12 +83,16 @@ class SlideState:
         self.changed = () if former is None else tuple(_changes(former["facts"], self._facts))
 
     def begin(self) -> None:
-        """Make the folder; what another slide or other settings left there is removed.
+        """Make the folder; what another slide or other settings left is removed, the results of it too.
+
+        A slide that is counted anew and fails must not be found with its former results.
 
         Raises:
             OSError: it cannot be written.
         """
-        if self.changed and self.folder.is_dir():
+        if self.changed:
+            for file in self._files(self._read(DONE) or {"files": []}):
+                file.unlink(missing_ok=True)
             shutil.rmtree(self.folder)
         if not (self.folder / SLIDE).is_file():
             write_json(self.folder / SLIDE, {"key": self._key, "facts": self._facts})
@@ -139,14 +143,16 @@ class SlideState:
         saved = self._read(DONE)
         if saved is None or saved["key"] != self._key or saved["outputs"] != outputs_key:
             return None
-        files = [self.folder.parents[1] / name for name in saved["files"]]
-        return saved["note"] if all(file.is_file() for file in files) else None
+        return saved["note"] if all(file.is_file() for file in self._files(saved)) else None
 
     def save_done(self, outputs_key: str, files: Sequence[Path], note: Mapping[str, Any]) -> None:
         """Note that every file of the slide is written."""
         names = [file.relative_to(self.folder.parents[1]).as_posix() for file in files]
         content = {"key": self._key, "outputs": outputs_key, "files": names, "note": dict(note)}
         write_json(self.folder / DONE, content)
+
+    def _files(self, done: Mapping[str, Any]) -> list[Path]:
+        return [self.folder.parents[1] / name for name in done["files"]]
 
     def _unit_path(self, unit: Unit) -> Path:
         return self.folder / f"unit-{unit.first:06d}.json"

@@ -147,6 +147,6 @@ class _DaskRun:
     def _require_kept(self, future: Future) -> None:
         if future.status == "cancelled":
             raise SchedulerError(
-                "the Dask scheduler has gone or was restarted; finished slides and units are kept: the same command goes "
-                "on from there"
+                "the Dask scheduler has gone or was restarted; finished slides and units are kept: the same command "
+                "goes on from there"
             )
