@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ctc_mm.errors import AnnotationError
@@ -67,17 +68,23 @@ def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return [path for path in all_files_under(folder) if path.suffix.lower() in suffixes]
 
 
-def all_files_under(folder: Path) -> list[Path]:
-    """List all files under ``folder`` as :func:`files_under` does; the same errors."""
+def all_files_under(folder: Path, is_leaf: Callable[[Path], bool] = lambda folder: False) -> list[Path]:
+    """List all files under ``folder`` as :func:`files_under` does; the same errors.
+
+    A folder below that ``is_leaf`` accepts is listed itself, and what is in it is not.
+    """
     require_folder(folder)
     found: list[Path] = []
+    leaves: list[Path] = []
     for where, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
         real = Path(where).resolve()
         above = {real, *real.parents}
         folders[:] = [name for name in folders if name[0] != "." and Path(where, name).resolve() not in above]
+        leaves += [Path(where, name) for name in folders if is_leaf(Path(where, name))]
+        folders[:] = [name for name in folders if Path(where, name) not in leaves]
         found += [Path(where, name) for name in names if name[0] != "."]
     found = [path for path in found if path.is_file() or not path.exists()]  # pipes are none
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted([*found, *leaves], key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _refuse_unreadable(error: OSError) -> None:

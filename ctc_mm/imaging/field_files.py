@@ -1,14 +1,13 @@
-"""Opening a field from one file with all its channels, or from one file a channel."""
+"""Opening a field from one file (or zarr or mosaic folder) with all its channels, or from one a channel."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from ctc_mm.errors import ImageReadError
+from ctc_mm.imaging.channel_files import only_channel, open_file_channels
 from ctc_mm.imaging.channels import (
     ChannelMap,
     check_channel_map,
@@ -17,10 +16,12 @@ from ctc_mm.imaging.channels import (
     is_pattern,
     parse_channel_map,
 )
-from ctc_mm.imaging.decode import is_tiff, read_image
-from ctc_mm.imaging.field import ArrayChannels, Channel, ChannelSource, Field, RegionXYXY, check_scale
-from ctc_mm.imaging.tiff_field import RGB_NAMES, TiffChannels
+from ctc_mm.imaging.field import Channel, ChannelSource, Field, RegionXYXY, check_scale
+from ctc_mm.imaging.mosaic import MosaicChannels
+from ctc_mm.imaging.rectangles import uncovered_xyxy
+from ctc_mm.imaging.slide_folders import POSITIONS_FILE, is_mosaic_folder, is_zarr_folder
 from ctc_mm.imaging.tiff_metadata import square_um_per_px
+from ctc_mm.imaging.zarr_field import ZarrChannels
 
 # Pixel sizes that the files of one field give may differ by this much and still be rounding.
 SCALE_TOLERANCE = 0.01
@@ -34,18 +35,19 @@ def open_field(
     *,
     z_projection: str | None = None,
 ) -> Field:
-    """Open a field for reading; the pixels of TIFF files stay on disk, other files are decoded at once.
+    """Open a field for reading; the pixels of TIFF, zarr and mosaics stay on disk, other files are decoded at once.
 
     Pages, samples of a pixel (RGB) and OME channels of a TIFF are channels, and so are red, green and blue of a PNG or
     JPEG. Where each channel is a file of its own and that file is in colour, its brightest colour is the grey value,
     since a channel drawn in one colour carries its grey value there; ``notes`` says so.
 
     Args:
-        source: one file with all channels, or channel name to file.
+        source: one file with all channels, a zarr folder (``ZarrChannels``), a mosaic folder (``MosaicChannels``), or
+            channel name to file or folder.
         channels: our channel name to its place (from 0) or its name in the file; None: all channels of the file, by
             their names or places. Beside a mapping it says which channel of each file is meant.
-        um_per_px: side of a pixel in micrometres; None: from the file's metadata (OME, ImageJ, LSM, resolution tags
-            finer than 10 um).
+        um_per_px: side of a pixel in micrometres; None: from the file's metadata (OME, ImageJ, LSM, SVS, resolution
+            tags finer than 10 um).
         name: name of the field; None: from the file names.
         z_projection: None refuses z-stacks; ``"max"`` takes the brightest of the planes.
 
@@ -64,8 +66,9 @@ def open_field(
 
 
 def field_name(path: Path) -> str:
-    """Name of a field by its file: without ``.ome.tif`` or another ending."""
-    return path.stem.removesuffix(".ome")
+    """Name of a field by its file or folder: without ``.ome.tif``, ``.zarr`` or another ending of a file."""
+    name = path.name if path.is_dir() and not is_zarr_folder(path) else path.stem
+    return name.removesuffix(".ome")
 
 
 def _field_of_one_file(
@@ -74,7 +77,7 @@ def _field_of_one_file(
     wanted = check_channel_map(wanted) if wanted is not None else None
     if wanted is not None and any(is_pattern(theirs) for theirs in wanted.values()):
         raise ValueError(f"{path}: file name patterns are for a folder (list_fields). Received: {wanted}")
-    source = open_channels(path, z_projection)
+    source = open_channels(path, um_per_px, z_projection)
     try:
         if wanted is None:
             wanted = {ours: place for place, ours in enumerate(display_names(source.names))}
@@ -84,7 +87,7 @@ def _field_of_one_file(
             raise ImageReadError(f"{path}: channel {twice} is given twice, by {wanted}; each needs one of its own")
         scale = um_per_px if um_per_px is not None else _scale_of(source, path)
         found = {ours: Channel(source, place, str(path)) for ours, place in places.items()}
-        return Field(name, _all_paths([path], [source]), found, scale, source.notes)
+        return Field(name, _all_paths([path], [source]), found, scale, source.notes, _gaps([source]))
     except ValueError:
         source.close()
         raise
@@ -106,70 +109,55 @@ def _field_of_files(
     channels: dict[str, Channel] = {}
     try:
         for ours, path in paths.items():
-            source = opened.get(str(path)) or open_channels(path, z_projection)
+            source = opened.get(str(path)) or open_channels(path, um_per_px, z_projection)
             opened[str(path)] = source
-            channels[ours] = _only_channel(source, path, ours, (wanted or {}).get(ours))
+            channels[ours] = only_channel(source, path, ours, (wanted or {}).get(ours))
         _refuse_shared_channel(channels)
         scale = um_per_px if um_per_px is not None else _common_scale(paths, opened)
         notes = tuple(dict.fromkeys(note for channel in channels.values() for note in channel.source.notes))
-        return Field(name or _common_name(paths), _all_paths(paths.values(), opened.values()), channels, scale, notes)
+        files = _all_paths(paths.values(), opened.values())
+        return Field(name or _common_name(paths), files, channels, scale, notes, _gaps(opened.values()))
     except ValueError:
         for source in opened.values():
             source.close()
         raise
 
 
-def open_channels(path: Path, z_projection: str | None = None) -> ChannelSource:
-    """Open the channels of a file.
+def open_channels(path: Path, um_per_px: float | None = None, z_projection: str | None = None) -> ChannelSource:
+    """Open the channels of a file or folder.
+
+    Args:
+        path: image file, zarr folder or mosaic folder.
+        um_per_px: of a mosaic whose positions are in um.
+        z_projection: as in ``open_field``.
 
     Raises:
         ImageReadError: it cannot be read.
     """
-    if is_tiff(path):
-        return TiffChannels(path, z_projection)
-    image = read_image(path)
-    if image.ndim == 2:
-        return ArrayChannels(image[None], (None,), str(path))
-    return ArrayChannels(np.moveaxis(image, -1, 0), RGB_NAMES, str(path))
-
-
-class _BrightestColour:
-    """A colour file as one channel: the largest of red, green and blue."""
-
-    names = (None,)
-
-    def __init__(self, source: ChannelSource, path: Path) -> None:
-        self._source = source
-        self.size_wh, self.dtype, self.um_per_px_xy = source.size_wh, source.dtype, source.um_per_px_xy
-        self.paths = source.paths
-        self.notes = (*source.notes, f"{path}: a colour file for one channel, read as its brightest colour")
-
-    def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
-        """Read a region: a plane (h, w) for each index."""
-        grey = np.maximum.reduce(self._source.read(range(len(RGB_NAMES)), region_xyxy))
-        return [grey for _ in indices]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
-
-
-def _only_channel(source: ChannelSource, path: Path, ours: str, theirs: int | str | None) -> Channel:
-    if theirs is not None:
-        return Channel(source, find_channel(theirs, source.names, str(path)), str(path))
-    if source.names == RGB_NAMES:
-        return Channel(_BrightestColour(source, path), 0, str(path))
-    if len(source.names) > 1:
-        raise ImageReadError(
-            f"{path}: given for channel {ours!r} alone, but holds {len(source.names)} channels of shape "
-            f"{source.size_wh[::-1]}: {', '.join(display_names(source.names))}; say which one in the channel map"
-        )
-    return Channel(source, 0, str(path))
+    if not path.is_dir():
+        return open_file_channels(path, z_projection)
+    if is_zarr_folder(path):
+        return ZarrChannels(path, z_projection)
+    if is_mosaic_folder(path):
+        return MosaicChannels(path, um_per_px, z_projection)
+    raise ImageReadError(
+        f"{path}: is a folder without {POSITIONS_FILE} (a mosaic) or zarr metadata; give an image file, or list the "
+        "fields of the folder"
+    )
 
 
 def _all_paths(given: Iterable[Path], sources: Iterable[ChannelSource]) -> tuple[Path, ...]:
     """The files given, then those that they refer to."""
     return tuple(dict.fromkeys([*given, *(path for source in sources for path in source.paths)]))
+
+
+def _gaps(sources: Iterable[ChannelSource]) -> tuple[RegionXYXY, ...]:
+    """Where some mosaic among the sources has no field."""
+    gaps = [(source.size_wh, source.gaps_xyxy) for source in sources if isinstance(source, MosaicChannels)]
+    if len(gaps) < 2:
+        return gaps[0][1] if gaps else ()
+    size_wh = gaps[0][0]
+    return uncovered_xyxy(size_wh, uncovered_xyxy(size_wh, [gap for _, some in gaps for gap in some]))
 
 
 def _refuse_shared_channel(channels: Mapping[str, Channel]) -> None:

@@ -1,4 +1,4 @@
-"""The fields of a folder: a file each, or a group of files, one a channel, whose names follow patterns."""
+"""The fields of a folder: a file (or zarr or mosaic folder) each, or a group, one a channel, named by patterns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ctc_mm.formats.report import ConversionReport
 from ctc_mm.imaging.channels import ChannelMap, check_channel_map, is_pattern, parse_channel_map
 from ctc_mm.imaging.field import Field
 from ctc_mm.imaging.field_files import field_name, open_field
+from ctc_mm.imaging.slide_folders import is_slide_folder
 
-FIELD_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".lsm", ".btf", ".tf2", ".tf8")
+FIELD_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".lsm", ".btf", ".tf2", ".tf8", ".svs")
 
 NO_CHANNEL = "image that no channel's file name pattern fits"
 INCOMPLETE = "field that lacks a channel's file"
 FOREIGN = "microscope file of a kind that is not read (export it as OME-TIFF)"
 # Bio-Formats reads these, and so their makers' programs export them.
 FOREIGN_SUFFIXES = (
-    ".czi", ".nd2", ".lif", ".lof", ".oib", ".oif", ".oir", ".vsi", ".zvi", ".ims", ".dv", ".stk", ".svs", ".ndpi",
+    ".czi", ".nd2", ".lif", ".lof", ".oib", ".oif", ".oir", ".vsi", ".zvi", ".ims", ".dv", ".stk", ".ndpi",
     ".scn", ".mrxs", ".qptiff", ".bif", ".jp2", ".gif",
 )  # fmt: skip
 SHOWN = 5
@@ -56,6 +57,8 @@ def list_fields(
 ) -> list[FieldSource]:
     """Find the fields under a folder.
 
+    A zarr folder and a mosaic folder are a field each, like a file.
+
     Args:
         folder: where to look, folders below included; hidden files are left out.
         channels: file name patterns, where each channel is a file of its own: ``*`` stands for the name of the field,
@@ -77,8 +80,10 @@ def list_fields(
     require_folder(folder)
     wanted = parse_channel_map(channels) if isinstance(channels, str) else channels
     wanted = check_channel_map(wanted) if wanted is not None else None
-    seen = {path.relative_to(folder).as_posix(): path for path in all_files_under(folder)}
-    files = {relative: path for relative, path in seen.items() if path.suffix.lower() in FIELD_SUFFIXES}
+    if is_slide_folder(folder):
+        return [FieldSource(field_name(folder), folder.name, {"": folder}, wanted)]
+    seen = {path.relative_to(folder).as_posix(): path for path in all_files_under(folder, is_slide_folder)}
+    files = {relative: path for relative, path in seen.items() if _can_be_a_field(path)}
     left_out = [(FOREIGN, relative) for relative, path in seen.items() if path.suffix.lower() in FOREIGN_SUFFIXES]
     if wanted is not None and is_pattern(next(iter(wanted.values()))):
         fields = _group(files, wanted, left_out)
@@ -95,6 +100,10 @@ def list_fields(
         raise ImageReadError(f"{folder}: no field found{fits}; there are: {found}{foreign}")
     _refuse_shared_names(folder, fields)
     return sorted(fields, key=lambda field: (field.name, field.relative_path))
+
+
+def _can_be_a_field(path: Path) -> bool:
+    return path.suffix.lower() in FIELD_SUFFIXES or path.is_dir()
 
 
 def _group(files: Mapping[str, Path], patterns: ChannelMap, left_out: list[tuple[str, str]]) -> list[FieldSource]:

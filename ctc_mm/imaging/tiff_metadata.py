@@ -1,8 +1,9 @@
-"""What a TIFF says about its channels: names and size of a pixel, from OME-XML, ImageJ, Zeiss LSM or TIFF tags."""
+"""What a TIFF says about its channels: names and size of a pixel (OME-XML, ImageJ, Zeiss LSM, Aperio, TIFF tags)."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
@@ -80,7 +81,16 @@ def read_tiff_metadata(file: tifffile.TiffFile) -> TiffMetadata:
         return _ome(file, description)
     if file.is_imagej:
         return _imagej(file)
+    if file.is_svs:
+        return TiffMetadata(um_per_px_xy=_aperio(description) or _resolution(file.pages.first))
     return TiffMetadata(um_per_px_xy=_resolution(file.pages.first))
+
+
+def _aperio(description: str) -> tuple[float, float] | None:
+    """Pixel size of an Aperio slide scanner: ``...|MPP = 0.2525|...`` in micrometres per pixel."""
+    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", description)
+    side = _positive(found[1]) if found else None
+    return _pair(side, side)
 
 
 def declares_entities(description: str) -> bool:
