@@ -26,8 +26,6 @@ from ctc_mm.counting.estimates import (
 
 # A recovery is a share; above this it was surely given in per cent.
 LARGEST_RECOVERY = 1.5
-# What a user writes to have the recovery measured on the spike-in slides of the same run.
-SPIKE_IN_OPTION = "spike-in"
 EXACT, QUASI = "exact Poisson", "quasi-Poisson with Student's t"
 KNOWN, KNOWN_INTERVAL = "given without uncertainty", "given with its interval, log-normal"
 
@@ -124,26 +122,6 @@ def known_recovery(
     if not 0 < low <= value <= high < math.inf:
         raise ValueError(f"`interval` of a recovery must hold it and lie above 0. Received: {interval} for {value}")
     return Recovery(Estimate(value, low, high, confidence, KNOWN_INTERVAL), KNOWN_INTERVAL)
-
-
-def parse_recovery(text: str) -> Recovery | str:
-    """Read ``0.8``, ``0.8,0.7,0.9`` (with the ends of its 95 % interval) or ``spike-in``, which is given back as it is.
-
-    Raises:
-        ValueError: something else.
-    """
-    if text.strip().lower() == SPIKE_IN_OPTION:
-        return SPIKE_IN_OPTION
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3):
-        raise ValueError(
-            f"a recovery is a share (0.8), a share with its interval (0.8,0.7,0.9) or {SPIKE_IN_OPTION} (from the "
-            f"spike-in slides of the run). Received: {text!r}"
-        )
-    return known_recovery(numbers[0], (numbers[1], numbers[2]) if len(numbers) == 3 else None)
 
 
 def recovery_line(

@@ -8,7 +8,7 @@ from ctc_mm.counting.concentration import per_ml
 from ctc_mm.counting.correction import FalsePerArea, Rate, corrected_count
 from ctc_mm.counting.estimates import Estimate, count_estimate, poisson_interval
 from ctc_mm.counting.sizes import size_distribution
-from ctc_mm.counting.spike_in import Recovery, known_recovery, parse_recovery, recovery_line
+from ctc_mm.counting.spike_in import Recovery, known_recovery, recovery_line
 
 __all__ = [
     "Estimate",
@@ -22,7 +22,6 @@ __all__ = [
     "known_recovery",
     "limit_of_blank",
     "limit_of_detection",
-    "parse_recovery",
     "per_ml",
     "poisson_interval",
     "recovery_line",
