@@ -128,7 +128,7 @@ class EngineSettings:
         pair = self.config is not None and self.checkpoint is not None
         if pair == (self.model is not None) or (self.config is None) != (self.checkpoint is None):
             raise ConfigError(
-                "a model is either a config with its checkpoint (--config, --checkpoint) or an exported file (--model). "
+                "a model is a config with its checkpoint (--config, --checkpoint), or an exported file (--model). "
                 f"Received: config {self.config!r}, checkpoint {self.checkpoint!r}, model {self.model!r}"
             )
         if self.engine is not None and self.engine not in ENGINES:

@@ -16,6 +16,8 @@ from ctc_mm.counting.engines.base import CLASSIFIER, DETECTOR, EngineSettings, M
 from ctc_mm.counting.engines.preparation import Preparation, window_of
 from ctc_mm.explain.trained import TrainedModel, class_thresholds
 
+PROBE_SIZES_WH = ((40, 40), (56, 48))
+
 
 def model_facts(
     settings: EngineSettings,
@@ -53,18 +55,26 @@ def model_facts(
         trained_on=remembered,
         operating_point=point,
     )
-    return with_sizes(facts, steps, settings.window_px)
+    if facts.kind == DETECTOR:
+        facts = replace(facts, window_wh=window_of(steps, facts.trained_on, settings.window_px))
+        return replace(facts, input_chw=Preparation(steps, facts).geometry(facts.window_wh).input_chw)
+    if settings.window_px or facts.trained_on.get("image_wh"):
+        facts = replace(facts, window_wh=window_of([], facts.trained_on, settings.window_px))
+    return replace(facts, input_chw=_cell_input(facts, steps, _planes(trained)))
 
 
-def with_sizes(
-    facts: ModelInfo, steps: Sequence[Mapping[str, Any]], window_px: int | Sequence[int] | None = None
-) -> ModelInfo:
-    """Fill in the window, and the size of the network's input that the test pipeline makes of it."""
-    if facts.kind == CLASSIFIER:
-        wh = facts.trained_on.get("image_wh")
-        return replace(facts, window_wh=None if wh is None else (int(wh[0]), int(wh[1])))
-    facts = replace(facts, window_wh=window_of(steps, facts.trained_on, window_px))
-    return replace(facts, input_chw=Preparation(steps, facts).geometry(facts.window_wh).input_chw)
+def _cell_input(facts: ModelInfo, steps: Sequence[Mapping[str, Any]], planes: int) -> tuple[int, int, int] | None:
+    """What the test pipeline makes of a cell; None where that depends on the cell's size."""
+    prepare = Preparation(steps, facts)
+    sizes = PROBE_SIZES_WH if facts.window_wh is None else (facts.window_wh,)
+    empty = (np.zeros((height, width, planes)[: 3 if planes > 1 else 2], np.uint8) for width, height in sizes)
+    found = {prepare(image).shape for image in empty}
+    return found.pop() if len(found) == 1 else None
+
+
+def _planes(trained: TrainedModel) -> int:
+    """Planes of the image that the first convolution takes."""
+    return next(one.shape[1] for one in trained.model.parameters() if one.ndim == 4)
 
 
 def file_hash(path: str | Path) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,14 +16,13 @@ from ctc_mm.counting.engines.base import (
     full_batch,
 )
 from ctc_mm.counting.engines.facts import model_facts
+from ctc_mm.counting.engines.failures import failures_named
 from ctc_mm.counting.engines.preparation import Geometry, Preparation, array_steps
 from ctc_mm.engine.checkpoint import load_checkpoint_safely, use_safe_checkpoints
 from ctc_mm.engine.compatibility import check_checkpoint, kind_of_config, trained_on
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.errors import ConfigError, EngineError
 from ctc_mm.explain.trained import build_trained_model, pipeline_steps
-
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class TorchModel:
@@ -38,11 +35,11 @@ class TorchModel:
         config: it was built from.
     """
 
-    def __init__(self, settings: EngineSettings, kind: str) -> None:
+    def __init__(self, settings: EngineSettings, kind: str | None = None) -> None:
         use_safe_checkpoints(settings.trust_checkpoint)
         self.config = load_config(settings.config, settings.cfg_options)
         found = kind_of_config(self.config)
-        if found != kind:
+        if kind not in (None, found):
             raise ConfigError(
                 f"{settings.config}: builds a {found}, where a {kind} is needed (route detect takes detectors, "
                 "classify takes classifiers)"
@@ -54,19 +51,21 @@ class TorchModel:
             self.trained = build_trained_model(self.config, checkpoint, settings.checkpoint, settings.device)
         except torch.OutOfMemoryError as error:
             raise EngineError(f"{settings.checkpoint}: no memory for the model on {settings.device}") from error
-        self.steps = array_steps(pipeline_steps(self.config), kind)
+        self.steps = array_steps(pipeline_steps(self.config), found)
         self.info = model_facts(settings, self.config, self.trained, self.steps, trained_on(checkpoint))
 
 
 class _TorchEngine:
     """What both kinds of model share."""
 
+    kind: str
+
     def __init__(self, loaded: TorchModel, batch_size: int, device: str = "cpu") -> None:
         self.trained, self.batch_size, self.device = loaded.trained, batch_size, torch.device(device)
         self.info, self.prepare = loaded.info, Preparation(loaded.steps, loaded.info)
 
     @classmethod
-    def load(cls, settings: EngineSettings) -> Any:
+    def load(cls, settings: EngineSettings) -> Self:
         """Load config and checkpoint; see ``build_detector_engine``."""
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -75,10 +74,10 @@ class _TorchEngine:
     def _predict(self, batch: np.ndarray, samples: list | None) -> list:
         """The model's own prediction for a full batch."""
         full = full_batch(batch, self.batch_size, self.info.input_chw)
-        data = {"inputs": torch.from_numpy(full).to(self.device)}
-        if samples is not None:
-            data["data_samples"] = samples
-        with _failures_named(self.info.name, len(full), self.device), torch.inference_mode():
+        with failures_named(self.info.name, len(full), str(self.device)), torch.inference_mode():
+            data: dict[str, Any] = {"inputs": torch.from_numpy(full).to(self.device)}
+            if samples is not None:
+                data["data_samples"] = samples
             return self.trained.model.test_step(data)[: len(batch)]
 
 
@@ -125,17 +124,3 @@ def _as_arrays(instances: Any) -> WindowDetections:
         instances.scores.float().cpu().numpy(),
         instances.labels.cpu().numpy().astype(np.int64),
     )
-
-
-@contextmanager
-def _failures_named(name: str, batch_size: int, device: torch.device) -> Iterator[None]:
-    """Lack of memory, which users meet, with its cure; other errors of torch with the model's name."""
-    try:
-        yield
-    except RuntimeError as error:  # OutOfMemoryError is one
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if any(words in str(error).lower() for words in NO_MEMORY):
-            raise EngineError(
-                f"{name}: no memory on {device} for {batch_size} images at once; give a smaller --batch-size ({reason})"
-            ) from error
-        raise EngineError(f"{name}: the model failed on {device}: {reason}") from error

@@ -1,0 +1,116 @@
+"""The facts that an exported model carries with it, so that a count needs nothing else than the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ctc_mm.counting.engines.base import ModelInfo
+from ctc_mm.errors import CheckpointError, ConfigError
+
+FACTS_KEY = "ctc_mm"  # in ONNX's metadata and in OpenVINO's runtime information
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """What is done with a detector's raw boxes, as MMDetection's ``test_cfg`` has it.
+
+    Attributes:
+        score_thr: only higher scores are boxes.
+        nms_pre: best boxes a level that enter NMS; below 1: all.
+        nms: type and arguments of ``mmcv.ops.batched_nms``.
+        max_per_img: best boxes that are kept.
+        min_bbox_size: smaller sides, in pixels of the window, are no boxes; below 0: all are.
+        clip: whether boxes end at the image's edge.
+        level_sizes: priors of each level of the pyramid, in their order.
+    """
+
+    score_thr: float
+    nms_pre: int
+    nms: Mapping[str, Any]
+    max_per_img: int
+    min_bbox_size: float
+    clip: bool
+    level_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All that a file says.
+
+    Attributes:
+        info: of the model.
+        steps: of the test pipeline, on arrays; they are built by name, from the registries alone.
+        boxes: of a detector; None of a classifier.
+        check: how far the file was from PyTorch when it was made.
+        software: versions it was made with.
+    """
+
+    info: ModelInfo
+    steps: tuple[Mapping[str, Any], ...]
+    boxes: BoxRules | None
+    check: Mapping[str, float]
+    software: Mapping[str, str]
+
+    def to_text(self) -> str:
+        """As JSON.
+
+        Raises:
+            ConfigError: a step holds what JSON has no word for.
+        """
+        content = {
+            "format": FORMAT,
+            "info": self.info.to_json(),
+            "steps": list(self.steps),
+            "boxes": None if self.boxes is None else asdict(self.boxes),
+            "check": dict(self.check),
+            "software": dict(self.software),
+        }
+        try:
+            return json.dumps(content, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"the test pipeline of {self.info.name} cannot be written into a file ({error}); name its transforms "
+                "by strings and give plain numbers"
+            ) from error
+
+    @classmethod
+    def from_text(cls, text: str | None, path: str) -> ModelFacts:
+        """Read what ``to_text`` wrote.
+
+        Args:
+            text: as the file holds it; None where it holds none.
+            path: of the file, for messages.
+
+        Raises:
+            CheckpointError: there is none, or it is of another version of this format.
+        """
+        if text is None:
+            raise CheckpointError(f"{path}: says nothing of its classes and windows; make it with tools/export.py")
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise ConfigError(f"its facts are of format {content['format']}, this version reads {FORMAT}")
+            rules = content["boxes"]
+            return cls(
+                info=ModelInfo.from_json(content["info"]),
+                steps=tuple(_tuples(step) for step in content["steps"]),
+                boxes=None if rules is None else BoxRules(**{**rules, "level_sizes": tuple(rules["level_sizes"])}),
+                check=content["check"],
+                software=content["software"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: its facts cannot be read ({error}); export the model anew") from error
+
+
+def _tuples(content: Any) -> Any:
+    """JSON has lists only; transforms want tuples where no steps are inside."""
+    if isinstance(content, Mapping):
+        return {key: _tuples(value) for key, value in content.items()}
+    if isinstance(content, list):
+        inner = [_tuples(value) for value in content]
+        return inner if any(isinstance(value, Mapping) for value in content) else tuple(inner)
+    return content

@@ -1,0 +1,45 @@
+"""From all priors of a detector to its boxes: one place for every exported model, in MMDetection's own functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmcv.ops import batched_nms
+from mmdet.models.utils import filter_scores_and_topk
+
+from ctc_mm.counting.engines.base import WindowDetections
+from ctc_mm.counting.engines.model_file import BoxRules
+from ctc_mm.counting.engines.preparation import Geometry
+
+
+def select_boxes(scores: np.ndarray, boxes_xyxy: np.ndarray, rules: BoxRules, geometry: Geometry) -> WindowDetections:
+    """Boxes of one window, as ``BaseDenseHead.predict_by_feat`` selects them.
+
+    Args:
+        scores: float32 (P, classes) of all priors, levels one after the other; the background left out.
+        boxes_xyxy: float32 (P, 4), decoded, pixels of the network's input.
+        rules: the model's ``test_cfg``.
+        geometry: how the window lies in the input.
+    """
+    candidates = [
+        filter_scores_and_topk(level, rules.score_thr, rules.nms_pre, dict(boxes=boxes))
+        for level, boxes in zip(
+            torch.from_numpy(scores).split(rules.level_sizes),
+            torch.from_numpy(boxes_xyxy).split(rules.level_sizes),
+            strict=True,
+        )
+    ]
+    best, labels = (torch.cat([level[place] for level in candidates]) for place in (0, 1))
+    boxes = torch.cat([level[3]["boxes"] for level in candidates])
+    if rules.clip:
+        height, width = geometry.image_hw
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor((width, height, width, height)))
+    boxes = boxes * boxes.new_tensor([1 / scale for scale in geometry.scale_wh]).repeat(2)
+    if rules.min_bbox_size >= 0:
+        keep = ((boxes[:, 2:] - boxes[:, :2]) > rules.min_bbox_size).all(dim=1)
+        boxes, best, labels = boxes[keep], best[keep], labels[keep]
+    if len(boxes):
+        kept, places = batched_nms(boxes, best, labels, dict(rules.nms))
+        boxes, best, labels = boxes[places], kept[:, -1], labels[places]
+    most = slice(rules.max_per_img if rules.max_per_img > 0 else None)
+    return WindowDetections(boxes[most].numpy(), best[most].numpy(), labels[most].numpy().astype(np.int64))

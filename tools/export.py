@@ -1,0 +1,51 @@
+"""Write a trained model as one file for ONNX Runtime or OpenVINO, with all that counting needs to know of it.
+
+The file is checked against PyTorch before it is kept: scores to 1e-3, boxes at an IoU of 0.99.
+
+example: python tools/export.py configs/ssd_cbam_vgg16_ctc.py work_dirs/ssd/best.pth --format onnx --out ctc.onnx
+         python tools/count.py slide.tif --route detect --model ctc.onnx --out counted
+"""
+
+import argparse
+import sys
+
+from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cpu import tune_cpu
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_config_options(parser)
+    parser.add_argument("checkpoint", help="weights (.pth)")
+    parser.add_argument("--format", required=True, choices=("onnx", "openvino"), help="for which engine")
+    parser.add_argument("--out", required=True, help="FILE.onnx, or FILE.xml (OpenVINO's weights go to FILE.bin)")
+    parser.add_argument(
+        "--window-px",
+        type=int,
+        nargs="+",
+        metavar="PX",
+        help="side, or width and height, of the images in training, where the weights do not remember it",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Export, check, and say what was written."""
+    args = parse_args(argv)
+    tune_cpu()  # before torch
+    from ctc_mm.counting.engines import EngineSettings
+    from ctc_mm.engine.export import export_model
+
+    settings = EngineSettings(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        window_px=args.window_px,
+        trust_checkpoint=args.trust_checkpoint,
+        cfg_options=args.cfg_options or {},
+    )
+    print(export_model(settings, args.format, args.out).summary())
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))
