@@ -131,8 +131,6 @@ def _unfinished(jobs: Sequence[SlideJob]) -> Iterator[SlideJob]:
 
 
 def _check_names(specs: Sequence[SlideSpec]) -> None:
-    if not specs:
-        raise SlideError("no slides to count; give files, folders, globs or a table of slides")
     seen: dict[str, SlideSpec] = {}
     for spec in specs:
         # Upper and lower case are one name on many file systems.

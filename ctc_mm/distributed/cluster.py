@@ -42,14 +42,14 @@ def cluster_of(
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
     settings = {THREADS_SETTING: os.environ.get("OMP_NUM_THREADS", threads), FAILURES_SETTING: ALLOWED_FAILURES}
-    # No web page, no limit of memory: a limit would stop workers that hold a model and a tile, and nothing spills.
+    # A port of its own for the web page; no limit of memory: a limit would stop workers that hold a model and a tile, and nothing spills.
     with (
         dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         ) as cluster,

@@ -21,7 +21,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             choose the format by it.
 
     Raises:
-        OSError: the folder cannot be made or written, or ``path`` is a folder.
+        OSError: the folder cannot be made or written, the disk is full, or ``path`` is a folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -40,6 +40,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:  # a full disk names no file, and the temporary one says nothing to the user
+        if error.errno is None or error.filename not in (None, name):
+            raise
+        raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,126 @@
+"""A count on real worker processes: the same bytes as in one process, whoever dies."""
+
+import pytest
+from bright_pixels import NAME, write_slide_image
+
+from ctc_mm.counting import units
+from ctc_mm.counting.route import RouteSpec
+from ctc_mm.counting.run import count_slides
+from ctc_mm.counting.slide_list import find_slides
+from ctc_mm.distributed import cluster
+from ctc_mm.distributed.cluster import cluster_of
+from ctc_mm.distributed.worker import measure_here, prepare_here
+from ctc_mm.errors import SchedulerError
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    """Six slides; one cannot be read."""
+    folder = tmp_path_factory.mktemp("slides")
+    for number in range(5):
+        write_slide_image(folder / f"s{number}.png", [(7 * k + number, 11 * k) for k in range(number)])
+    (folder / "s5.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(slides, tmp_path_factory):
+    """The files of a run in this process."""
+    out = tmp_path_factory.mktemp("straight")
+    result = count_slides(slides, RouteSpec(NAME, {}), out)
+    assert [one.counts.get("CTC") for one in result.slides] == [0, 1, 2, 3, 4, None]
+    return all_bytes(out)
+
+
+@pytest.fixture
+def small_units(monkeypatch):
+    monkeypatch.setattr(units, "UNIT_PX", 2 * 32 * 32)
+
+
+def all_bytes(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".state" not in path.parts
+    }
+
+
+def of_slides(files, names):
+    return {name: data for name, data in files.items() if name.split("/")[0] in names}
+
+
+def workers_in(log):
+    return {line.split()[0] for line in log.read_text().splitlines() if " tile " in line}
+
+
+def test_a_worker_killed_in_mid_run_is_survived(slides, straight, tmp_path, small_units):
+    log, killed = tmp_path / "log", tmp_path / "killed"
+    settings = {"log": str(log), "kill_once": ["s2", str(killed)], "sleep_s": 0.01}
+    result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", workers=2)
+    assert killed.exists()
+    assert len(workers_in(log)) >= 2
+    assert [one.name for one in result.failed] == ["s5"]
+    assert "s5.png" in result.failed[0].error
+    assert all_bytes(tmp_path / "out") == straight
+    # Nothing is repeated after a restart.
+    log.unlink()
+    again = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out")
+    assert [one.kept for one in again.slides] == [True] * 5 + [False]
+    assert not log.exists() or workers_in(log) == set()
+
+
+def test_a_slide_that_kills_its_workers_fails_alone(slides, straight, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ALLOWED_FAILURES", 1)  # each death costs a new process
+    result = count_slides(slides, RouteSpec(NAME, {"kill_on": "s3"}), tmp_path / "out", workers=2)
+    assert [one.name for one in result.failed] == ["s3", "s5"]
+    assert "2 workers died while they measured its tiles 0 to 8" in result.failed[0].error
+    good = {"s0", "s1", "s2", "s4"}
+    assert of_slides(all_bytes(tmp_path / "out"), good) == of_slides(straight, good)
+
+
+def test_a_scheduler_that_is_there_already(slides, straight, tmp_path):
+    with cluster_of(workers=1) as client:
+        address = client.scheduler_info()["address"]
+        settings = {"log": str(tmp_path / "log")}
+        result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", scheduler=address)
+        assert len(client.scheduler_info()["workers"]) == 1  # it goes on
+    assert [one.name for one in result.failed] == ["s5"]
+    assert all_bytes(tmp_path / "out") == straight
+    # Once here, to plan and merge, and once on the worker.
+    assert (tmp_path / "log").read_text().count(" build") == 2
+
+
+def test_run_stopped_here_goes_on_there(slides, straight, tmp_path, small_units):
+    with pytest.raises(KeyboardInterrupt):
+        count_slides(slides, RouteSpec(NAME, {"interrupt_after": 14}), tmp_path / "out")
+    log = tmp_path / "log"
+    count_slides(slides, RouteSpec(NAME, {"log": str(log)}), tmp_path / "out", workers=1)
+    measured = [line.split()[2:] for line in log.read_text().splitlines() if " tile " in line]
+    assert ["s0", "0"] not in measured
+    assert ["s1", "3"] not in measured
+    assert ["s1", "4"] in measured
+    assert all_bytes(tmp_path / "out") == straight
+
+
+def test_no_scheduler_at_the_address(slides, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    with pytest.raises(SchedulerError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
+        count_slides(slides, RouteSpec(NAME, {}), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name != ".state"] == []
+
+
+def test_scheduler_without_workers():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty:
+        address = empty.scheduler_address
+        with pytest.raises(SchedulerError, match="no worker has joined the scheduler"), cluster_of(0, address, 0.2):
+            pytest.fail("there is no worker")
+
+
+def test_worker_of_another_version_is_refused(slides):
+    spec = find_slides([slides / "s0.png"])[0]
+    with pytest.raises(SchedulerError, match=r"has ctc_mm .*, the run 0\.0\.0; install one version"):
+        prepare_here("0.0.0", RouteSpec(NAME, {}), spec, None)
+    with pytest.raises(SchedulerError, match="install one version"):
+        measure_here("0.0.0", RouteSpec(NAME, {}), [])
