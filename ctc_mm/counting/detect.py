@@ -1,0 +1,128 @@
+"""The route that finds cells with a detector, window by window.
+
+The model sees windows as large as its training images, on a grid from the slide's origin; each cell belongs to the
+window in whose core its centre lies (``windows.py``, ``merge.py``). So neither tiles nor batches nor processes change
+the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ctc_mm.counting.damaged_cells import check_no_more_damage, losses_of
+from ctc_mm.counting.detect_cells import count_of, merge_rules
+from ctc_mm.counting.detect_plan import SlideFit, fit_slide
+from ctc_mm.counting.detect_settings import DetectSettings, engine_settings
+from ctc_mm.counting.detect_stream import TileWindows, WindowStream
+from ctc_mm.counting.engines import build_detector_engine
+from ctc_mm.counting.engines.base import DetectorEngine
+from ctc_mm.counting.records import Overview, SlideCount, SlideSpec
+from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
+from ctc_mm.counting.slide_look import look_over
+from ctc_mm.counting.slides import OpenSlides
+from ctc_mm.counting.windows import region_of
+from ctc_mm.errors import ImageReadError, SlideError
+
+
+class DetectRoute:
+    """Counts the cells that a detector finds.
+
+    Args:
+        settings: see ``DetectSettings`` and ``EngineSettings``; JSON values.
+        engine: a detector that is loaded already, in the place of the one that the settings name.
+
+    Raises:
+        ConfigError: settings that cannot be used, or no detector.
+        CheckpointError: weights that cannot be read.
+    """
+
+    name = "detect"
+
+    def __init__(self, settings: Mapping[str, Any], engine: DetectorEngine | None = None) -> None:
+        self.settings = DetectSettings.from_dict(settings)
+        self.engine_name = "given"
+        if engine is None:
+            wanted = engine_settings(settings)
+            self.engine_name, engine = wanted.engine_name, build_detector_engine(wanted)
+        self.engine = engine
+        self._slides = OpenSlides()
+
+    def identity(self) -> JsonDict:
+        """What decides the result beside the slide."""
+        return {"route": self.name, "settings": self.settings.identity(), "model": self.model()}
+
+    def model(self) -> JsonDict:
+        """The model, for the count card."""
+        return {**self.engine.info.to_json(), "engine": self.engine_name}
+
+    def plan(self, spec: SlideSpec) -> SlidePlan:
+        """Open the slide, check that it fits the model, and cut it.
+
+        Raises:
+            ImageReadError: it cannot be read.
+            SlideError: its channels or pixel size do not fit, or the largest allowed cell exceeds the overlap.
+        """
+        with self._slides.use(spec) as field:
+            fit = fit_slide(spec, field, self.engine.info, self.settings)
+            size_wh = field.size_wh
+        # Opened again at the model's pixel size, since its rounding decides the grid.
+        with self._slides.use(spec, fit.target_um_per_px) as field:
+            fit = fit.for_field(field.size_wh, field.notes)
+        tiles = fit.tiles(self.settings.tile_px)
+        sides = np.array(tiles.windows_per_tile_wh) * fit.grid.stride_wh / fit.scale
+        return SlidePlan(spec, size_wh, tiles.n_tiles, max(1, round(float(sides.max()))), fit.to_json())
+
+    def first_pass(self, plan: SlidePlan) -> FirstPass:
+        """Read the slide once for its white level, its empty windows and an overview.
+
+        Raises:
+            SlideError: no white level is known, or most of the slide is above it.
+        """
+        fit = SlideFit.from_json(plan.details)
+        given = self.settings.white_level
+        with self._slides.use(plan.spec, fit.target_um_per_px) as field:
+            look = look_over(field, fit.channels, self.engine.info.white_level, given, self.settings.threads)
+            losses = losses_of(field)
+        shown = look.contrast.holds_something(fit.grid.windows_xyxy())
+        levels = {
+            "white_level": look.white_level,
+            "white_level_source": look.white_level_source,
+            "noise": list(look.contrast.noise),
+            "empty_windows": np.flatnonzero(~shown).tolist() if self.settings.skip_background else [],
+            "losses": losses,
+        }
+        return FirstPass(levels, Overview(look.overview.rgb, look.overview.scale * fit.scale))
+
+    def measure(self, tasks: Iterable[TileTask]) -> Iterator[TileResult]:
+        """Look at the windows of tiles; reading, preparation and model run at the same time."""
+        least = merge_rules(self.engine.info, self.settings.doubt).least_scores()
+        yield from WindowStream(self.engine, self._read, least, self.settings.threads).run(tasks)
+
+    def _read(self, task: TileTask) -> TileWindows:
+        """Read the part of a tile that its windows show; empty and damaged windows are left out."""
+        fit, levels = SlideFit.from_json(task.plan.details), task.first.levels
+        losses = levels["losses"]
+        left_out = set(levels["empty_windows"]) | set(
+            np.flatnonzero(fit.grid.touching(losses["damaged_xyxy"])).tolist()
+        )
+        in_tile = fit.tiles(self.settings.tile_px).windows_of(task.tile).tolist()
+        windows = np.array([number for number in in_tile if number not in left_out], np.int64)
+        tile = TileWindows(task, windows, fit.grid.windows_xyxy()[windows], white_level=levels["white_level"])
+        if len(windows):
+            tile.region_xyxy = region_of(tile.windows_xyxy, fit.grid.size_wh)
+            try:
+                with self._slides.use(task.plan.spec, fit.target_um_per_px, losses["damaged_xyxy"]) as field:
+                    planes = field.read(fit.channels, tile.region_xyxy)
+                    check_no_more_damage(task.plan.spec.name, losses, field)
+            except (ImageReadError, SlideError) as error:
+                tile.error = str(error)
+            else:
+                tile.pixels = np.ascontiguousarray(np.moveaxis(planes, 0, -1)) if len(planes) > 1 else planes[0]
+        return tile
+
+    def finish(self, plan: SlidePlan, first: FirstPass, results: Sequence[TileResult]) -> SlideCount:
+        """Merge what the windows hold into the cells of the slide."""
+        return count_of(plan, first, results, self.settings, self.model(), self.engine.info)

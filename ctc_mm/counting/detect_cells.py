@@ -1,0 +1,182 @@
+"""From what a detector found in all windows of a slide to its count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ctc_mm.counting.damaged_cells import area_without, drops_from
+from ctc_mm.counting.detect_plan import SlideFit
+from ctc_mm.counting.detect_settings import DetectSettings
+from ctc_mm.counting.detect_stream import payloads_of
+from ctc_mm.counting.engines.base import ModelInfo
+from ctc_mm.counting.foreground import LEAST_CONTRAST
+from ctc_mm.counting.merge import MergedCells, MergeRules, SlideDetections, merge_windows
+from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, SlideCount, in_order
+from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
+from ctc_mm.counting.slides import MOST_REGIONS
+
+NAME = "detect"
+BORDER, SEAM, DISPUTED, DOUBTFUL = "border", "seam", "disputed", "below_threshold"
+DAMAGED_WINDOW = "window that shows a part of the slide that cannot be read (that part included)"
+
+
+def merge_rules(
+    info: ModelInfo, doubt: float, max_cell_px: float = math.inf, dropped: Sequence[int] = ()
+) -> MergeRules:
+    """The rules of merging for a model."""
+    thresholds = tuple(float(info.thresholds[name]) for name in info.classes)
+    return MergeRules(thresholds, info.target_label, doubt, max_cell_px, frozenset(dropped))
+
+
+def count_of(
+    plan: SlidePlan,
+    first: FirstPass,
+    results: Sequence[TileResult],
+    settings: DetectSettings,
+    model: JsonDict,
+    info: ModelInfo,
+) -> SlideCount:
+    """Merge a slide's tiles into its count.
+
+    Args:
+        plan: of the slide.
+        first: of the slide.
+        results: of all its tiles.
+        settings: of the route.
+        model: of the route, for the count card.
+        info: of the model.
+    """
+    fit, losses = SlideFit.from_json(plan.details), first.levels["losses"]
+    dropped = np.flatnonzero(fit.grid.touching(losses["damaged_xyxy"]))
+    merged = merge_windows(
+        SlideDetections(**payloads_of(results)),
+        fit.grid,
+        merge_rules(info, settings.doubt, fit.max_cell_px, dropped.tolist()),
+    )
+    area, drops = _area_and_drops(plan, fit, first.levels, dropped)
+    return SlideCount(
+        spec=plan.spec,
+        size_wh=plan.size_wh,
+        um_per_px=fit.um_per_px,
+        um_per_px_source=fit.um_per_px_source,
+        channels=fit.channels,
+        route=NAME,
+        definition=_definition(info, settings.doubt),
+        target=info.target,
+        classes=(info.target, *(name for name in info.classes if name != info.target), UNIDENTIFIED),
+        cells=in_order(_cells(merged, plan, fit, info)),
+        thresholds=_thresholds(fit, first, info, settings),
+        settings=settings.identity(),
+        model=model,
+        area=area,
+        drops=drops,
+        removals=dict(merged.removals),
+        overview=first.overview,
+        notes=fit.notes,
+    )
+
+
+def _cells(merged: MergedCells, plan: SlidePlan, fit: SlideFit, info: ModelInfo) -> list[CountedCell]:
+    width, height = plan.size_wh
+    field_wh = fit.field_wh
+    # A resampled field ends at a whole pixel, a fraction of one from the slide's edge.
+    edges = np.array([*field_wh, *field_wh])
+    to_slide = np.clip(merged.found.boxes_xyxy / fit.scale, 0, [width, height, width, height])
+    ends = merged.found.boxes_xyxy >= edges
+    boxes = np.where(ends, [width, height, width, height], to_slide)
+    cells = []
+    for place, box in enumerate(boxes.tolist()):
+        label = int(merged.found.labels[place])
+        x0, y0, x1, y1 = box
+        marks = {
+            BORDER: x0 <= 0 or y0 <= 0 or x1 >= width or y1 >= height,
+            SEAM: bool(merged.is_guest[place]),
+            DISPUTED: bool(merged.is_disputed[place]),
+            DOUBTFUL: bool(merged.is_doubtful[place]),
+        }
+        scores = merged.class_scores[place].tolist()
+        columns: dict[str, Any] = {"window": int(merged.found.windows[place])}
+        for name, score in zip(info.classes, scores, strict=True):
+            columns[f"score_{name}"] = None if math.isnan(score) else score
+        diameter_px = math.sqrt((x1 - x0) * (y1 - y0))
+        cells.append(
+            CountedCell(
+                box_xyxy=(x0, y0, x1, y1),
+                class_name=UNIDENTIFIED if marks[DOUBTFUL] else info.classes[label],
+                score=float(merged.found.scores[place]),
+                diameter_um=None if fit.um_per_px is None else diameter_px * fit.um_per_px,
+                flags=tuple(sorted(name for name, is_so in marks.items() if is_so)),
+                columns=columns,
+            )
+        )
+    return cells
+
+
+def _definition(info: ModelInfo, doubt: float) -> str:
+    threshold = info.thresholds[info.target]
+    chosen = "chosen on validation" if info.operating_point else "not chosen on validation, a default"
+    shown = f"; those from {doubt * threshold:.3g} on are shown as {UNIDENTIFIED}" if doubt < 1 else ""
+    return (
+        f"an object that the detector {info.name} calls {info.target} with a score of {threshold:.3g} or more "
+        f"(threshold {chosen}){shown}"
+    )
+
+
+def _thresholds(fit: SlideFit, first: FirstPass, info: ModelInfo, settings: DetectSettings) -> JsonDict:
+    levels = first.levels
+    return {
+        "score": {name: float(info.thresholds[name]) for name in info.classes},
+        "doubt": settings.doubt,
+        "max_cell_px": fit.max_cell_px,
+        "window_wh": list(fit.window_wh),
+        "overlap_px": fit.overlap_px,
+        "seen_um_per_px": fit.target_um_per_px or fit.um_per_px,
+        "white_level": levels["white_level"],
+        "white_level_source": levels["white_level_source"],
+        "noise": levels["noise"],
+        "least_contrast_of_foreground": LEAST_CONTRAST if settings.skip_background else None,
+        "windows": fit.grid.n_windows,
+        "windows_taken_for_empty": len(levels["empty_windows"]),
+    }
+
+
+def _area_and_drops(
+    plan: SlidePlan, fit: SlideFit, levels: JsonDict, dropped: np.ndarray
+) -> tuple[AnalysedArea, tuple[Drop, ...]]:
+    """What was looked at; damage costs the cores of all windows that show it, since scores hang on whole windows."""
+    cores, losses = fit.grid.cores_xyxy(), levels["losses"]
+    gaps = losses["gaps_xyxy"]
+    lost_cores = cores[dropped].tolist()
+    empty = np.setdiff1d(np.array(levels["empty_windows"], np.int64), dropped)
+    lost = _union_px(fit, [*lost_cores, *gaps])
+    background = _union_px(fit, [*lost_cores, *gaps, *cores[empty].tolist()]) - lost
+    total = plan.size_wh[0] * plan.size_wh[1]
+    # From pixels of the field to those of the slide.
+    per_px = total / (fit.field_wh[0] * fit.field_wh[1])
+    lost, background = round(lost * per_px), round(background * per_px)
+    area = AnalysedArea(total - lost - background, background, lost)
+    drops = [_moved(drop, fit) for drop in drops_from(losses)]
+    if len(dropped):
+        regions = tuple(_to_slide(core, fit) for core in lost_cores[:MOST_REGIONS])
+        cost = round(_union_px(fit, lost_cores) * per_px)
+        drops.append(Drop("window", DAMAGED_WINDOW, len(dropped), cost, regions))
+    return area, tuple(drops)
+
+
+def _union_px(fit: SlideFit, regions: list[Sequence[int]]) -> int:
+    return area_without(fit.field_wh, {"damaged_xyxy": regions, "gaps_xyxy": []}).dropped_px
+
+
+def _moved(drop: Drop, fit: SlideFit) -> Drop:
+    """A drop in pixels of the field, in those of the slide."""
+    regions = tuple(_to_slide(region, fit) for region in drop.regions_xyxy)
+    return Drop(drop.kind, drop.reason, drop.count, round(drop.area_px / fit.scale**2), regions)
+
+
+def _to_slide(region: Sequence[int], fit: SlideFit) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = (round(value / fit.scale) for value in region)
+    return x0, y0, x1, y1

@@ -1,0 +1,158 @@
+"""The flow of windows through a detector: reading, preparation, model and collection work at the same time.
+
+Each step runs ahead of the next by a bounded number of tiles, windows or batches, so memory does not depend on the size
+of a slide. Batches go across tiles and slides; results come back tile by tile, in the order of the tasks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ctc_mm.counting.engines.base import DetectorEngine, WindowDetections
+from ctc_mm.counting.prefetch import prefetch
+from ctc_mm.counting.route import JsonDict, TileResult, TileTask
+from ctc_mm.counting.windows import cut_window
+from ctc_mm.imaging.field import RegionXYXY
+
+T = TypeVar("T")
+
+TILES_AHEAD = 2
+BATCHES_AHEAD = 2
+
+
+@dataclass(eq=False)
+class TileWindows:
+    """A tile on its way: what was read of it, and what was found so far.
+
+    Attributes:
+        task: whose tile it is.
+        windows: numbers of the windows to look at.
+        windows_xyxy: where they lie, int64 (N, 4).
+        pixels: (h, w) or (h, w, 3) of ``region_xyxy``; let go once the windows are cut.
+        region_xyxy: what was read.
+        white_level: of the slide.
+        error: why it could not be read.
+    """
+
+    task: TileTask
+    windows: np.ndarray
+    windows_xyxy: np.ndarray
+    pixels: np.ndarray | None = None
+    region_xyxy: RegionXYXY = (0, 0, 0, 0)
+    white_level: float = 255.0
+    error: str | None = None
+    found: dict[int, WindowDetections] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every window was looked at."""
+        return self.error is not None or len(self.found) == len(self.windows)
+
+    def result(self) -> TileResult:
+        """What was found, in pixels of the field, window by window."""
+        name, tile = self.task.plan.spec.name, self.task.tile
+        if self.error is not None:
+            return TileResult(name, tile, {}, self.error)
+        payload: JsonDict = {"windows": [], "boxes_xyxy": [], "scores": [], "labels": []}
+        for number, (left, top, _, _) in zip(self.windows.tolist(), self.windows_xyxy, strict=True):
+            one = self.found[number]
+            boxes = one.boxes_xyxy.astype(np.float64) + np.array([left, top, left, top])
+            payload["windows"] += [number] * len(boxes)
+            payload["boxes_xyxy"] += boxes.tolist()
+            payload["scores"] += one.scores.astype(np.float64).tolist()
+            payload["labels"] += one.labels.tolist()
+        return TileResult(name, tile, payload)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """A window of a tile; ``pixels`` as they were cut, which keep the tile's until they are prepared."""
+
+    tile: TileWindows
+    number: int
+    pixels: np.ndarray
+
+
+class WindowStream:
+    """Feeds the windows of tiles to a detector.
+
+    Args:
+        engine: the detector.
+        read: reads a tile; runs in a thread, and puts what is the slide's fault in ``TileWindows.error``.
+        least_scores: from which score a finding of each class is kept, float (C,).
+        threads: windows prepared at once.
+    """
+
+    def __init__(
+        self,
+        engine: DetectorEngine,
+        read: Callable[[TileTask], TileWindows],
+        least_scores: np.ndarray,
+        threads: int,
+    ) -> None:
+        self._engine, self._read, self._threads = engine, read, threads
+        self._least_scores = least_scores
+
+    def run(self, tasks: Iterable[TileTask]) -> Iterator[TileResult]:
+        """Give the result of each task, in order; tasks are taken as they are needed."""
+        on_the_way: deque[TileWindows] = deque()
+        ahead = BATCHES_AHEAD * self._engine.batch_size + self._threads
+        prepared = prefetch(self._prepare, self._windows(tasks, on_the_way), self._threads, ahead)
+        batches = _batches(prepared, self._engine.batch_size)
+        for batch, found in prefetch(self._detect, batches, 1, BATCHES_AHEAD):
+            for (window, _), one in zip(batch, found, strict=True):
+                window.tile.found[window.number] = one
+            yield from _done(on_the_way)
+        yield from _done(on_the_way)
+
+    def _windows(self, tasks: Iterable[TileTask], on_the_way: deque[TileWindows]) -> Iterator[_Window]:
+        """Windows of the tiles as these are read; the tiles are put on the way."""
+        for _, tile in prefetch(self._read, tasks, 1, TILES_AHEAD):
+            on_the_way.append(tile)
+            if tile.error is not None or tile.pixels is None:
+                continue
+            for number, window in zip(tile.windows.tolist(), tile.windows_xyxy, strict=True):
+                yield _Window(tile, number, cut_window(tile.pixels, tile.region_xyxy, window))
+            tile.pixels = None
+
+    def _prepare(self, window: _Window) -> np.ndarray:
+        """What the model is shown."""
+        # The model's own loader refuses a window that is mostly above white; for the slide that was decided once.
+        pixels, level = window.pixels, window.tile.white_level
+        if pixels.dtype.kind == "f" or level < np.iinfo(pixels.dtype).max:
+            pixels = np.minimum(pixels, pixels.dtype.type(level))
+        return self._engine.prepare(pixels, level)
+
+    def _detect(self, batch: tuple[tuple[_Window, np.ndarray], ...]) -> list[WindowDetections]:
+        """What counts of the findings in a batch."""
+        return [self._kept(one) for one in self._engine(np.stack([prepared for _, prepared in batch]))]
+
+    def _kept(self, found: WindowDetections) -> WindowDetections:
+        kept = found.scores.astype(np.float64) >= self._least_scores[found.labels]
+        return WindowDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
+
+
+def _batches(pairs: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    pairs = iter(pairs)
+    while batch := tuple(islice(pairs, size)):
+        yield batch
+
+
+def _done(on_the_way: deque[TileWindows]) -> Iterator[TileResult]:
+    while on_the_way and on_the_way[0].is_done:
+        yield on_the_way.popleft().result()
+
+
+def payloads_of(results: Iterable[TileResult]) -> dict[str, list[Any]]:
+    """The payloads of tiles, one after the other."""
+    joined: dict[str, list[Any]] = {"windows": [], "boxes_xyxy": [], "scores": [], "labels": []}
+    for result in results:
+        for key, values in joined.items():
+            values.extend(result.payload[key])
+    return joined
