@@ -24,7 +24,7 @@ SETTINGS = (
     "max_cell_um", "rule", "doubt", "resample", "skip_background", "trust_checkpoint", "cfg_options",
 )  # fmt: skip
 FILES = ("config", "checkpoint", "model")
-MEASURED = "measured"
+MEASURED = "measured"  # as ctc_mm.counting.patients, which takes long to import
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,13 +126,13 @@ def output_options(args: argparse.Namespace) -> Any:
     from ctc_mm.counting.performance import read_performance
     from ctc_mm.counting.spike_in import known_recovery
 
-    numbers = args.recovery if isinstance(args.recovery, tuple) else None
+    recovery = args.recovery
     return OutputOptions(
         table=args.table,
         report=not args.no_report,
         gallery=args.gallery,
         cam=not args.no_cam,
-        recovery=None if numbers is None else known_recovery(numbers[0], numbers[1:] or None),
+        recovery=known_recovery(recovery[0], recovery[1:] or None) if isinstance(recovery, tuple) else recovery,
         performance=None if args.performance is None else read_performance(args.performance, args.rule),
     )
 

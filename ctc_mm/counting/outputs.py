@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
@@ -12,11 +13,15 @@ from ctc_mm.counting.count_card import make_card, read_card, write_card
 from ctc_mm.counting.exchange.coco import write_cells_coco
 from ctc_mm.counting.exchange.geojson import write_geojson
 from ctc_mm.counting.exchange.table import write_detections
+from ctc_mm.counting.patients import make_summary
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount, SlideSpec, as_json
+from ctc_mm.counting.report.write import write_report
 from ctc_mm.counting.route import JsonDict, RouteSpec
+from ctc_mm.counting.slides import open_slide
 from ctc_mm.counting.spike_in import Recovery
 from ctc_mm.counting.state import key_of
+from ctc_mm.counting.summary_files import write_summary_files
 from ctc_mm.errors import SlideError
 from ctc_mm.formats.files import atomic_write_bytes
 
@@ -33,7 +38,8 @@ class OutputOptions:
         report: whether ``report.html`` is written.
         gallery: most cells in the report's gallery.
         cam: whether the report shows what the model looked at (Grad-CAM).
-        recovery: share of cells that the lab's method finds; the concentration is corrected by it.
+        recovery: share of added cells that the lab's method finds, or ``measured`` by the spike-ins of the run;
+            concentrations are corrected by it.
         performance: of the model on cells of known truth; the count is corrected by it.
 
     Raises:
@@ -44,7 +50,7 @@ class OutputOptions:
     report: bool = True
     gallery: int = 2000
     cam: bool = True
-    recovery: Recovery | None = None
+    recovery: Recovery | Literal["measured"] | None = None
     performance: Performance | None = None
 
     def __post_init__(self) -> None:
@@ -76,27 +82,42 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
     ]
     if count.overview is not None:
         files.append(_write_overview(folder / OVERVIEW, count))
-    card = make_card(count, recovery=options.recovery, performance=options.performance)
+    known = options.recovery if isinstance(options.recovery, Recovery) else None
+    card = make_card(count, recovery=known, performance=options.performance)
     files.append(write_card(folder / CARD, card))
+    if options.report:
+        files.append(_write_report(folder / REPORT, count, card, options))
     for name in {*TABLES.values(), OVERVIEW, REPORT} - {file.name for file in files}:  # of other options, earlier
         (folder / name).unlink(missing_ok=True)
     return files
 
 
-def read_cards(folders: Sequence[Path]) -> list[JsonDict]:
-    """The count cards of finished slides."""
-    return [read_card(folder / CARD) for folder in folders]
-
-
-def write_summary(out_dir: Path, folders: Sequence[Path], options: OutputOptions) -> list[Path]:
+def write_summary(
+    out_dir: Path, folders: Sequence[Path], failed: Sequence[JsonDict], options: OutputOptions
+) -> list[Path]:
     """Write tables and pages over all slides and patients.
 
     Args:
         out_dir: of the run.
         folders: of the slides that were counted.
+        failed: ``name``, ``patient``, ``role`` and ``error`` of those that were not.
         options: the recovery in them is applied to patients.
+
+    Returns:
+        The files.
+
+    Raises:
+        SlideError: the recovery cannot be measured.
+        OSError: a file cannot be written; it is named.
     """
-    return []
+    cards = [read_card(folder / CARD) for folder in folders]
+    summary = make_summary(cards, recovery=options.recovery, failed=failed)
+    return write_summary_files(out_dir, summary)
+
+
+def _write_report(path: Path, count: SlideCount, card: JsonDict, options: OutputOptions) -> Path:
+    with open_slide(count.spec) as field:
+        return write_report(path, count, card, field=field, performance=options.performance, gallery=options.gallery)
 
 
 def _write_overview(path: Path, count: SlideCount) -> Path:

@@ -10,8 +10,9 @@ from pathlib import Path
 from ctc_mm.counting.jobs import RunContext, SlideJob, SlideOutcome
 from ctc_mm.counting.local import run_local
 from ctc_mm.counting.outputs import OutputOptions, write_summary
+from ctc_mm.counting.patients import MEASURED
 from ctc_mm.counting.progress import RunProgress, Silent
-from ctc_mm.counting.records import SlideSpec
+from ctc_mm.counting.records import SPIKE_IN, SlideSpec
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.routes import build_route
 from ctc_mm.counting.slide_list import find_slides
@@ -94,8 +95,9 @@ def count_slides(
             f"`workers` must be 0 or more, and 0 beside `scheduler`. Received: {workers} and {scheduler!r}"
         )
     specs = [_with_absolute_paths(spec) for spec in _specs(slides)]
-    _check_names(specs)
     progress, options, out_dir = progress or Silent(), outputs or OutputOptions(), Path(out)
+    _check_names(specs)
+    _check_recovery(specs, options)
     out_dir.mkdir(parents=True, exist_ok=True)
     built = build_route(route)
     context = RunContext(route, built, built.identity(), out_dir, options, progress)
@@ -112,7 +114,12 @@ def count_slides(
         run_local(built, _unfinished(jobs), progress)
     outcomes = tuple(job.outcome for job in jobs)
     folders = [one.folder for one in outcomes if one.error is None]
-    return RunResult(out_dir, outcomes, tuple(write_summary(out_dir, folders, options)))
+    failed = [
+        {"name": one.name, "patient": spec.patient, "role": spec.role, "error": one.error}
+        for spec, one in zip(specs, outcomes, strict=True)
+        if one.error is not None
+    ]
+    return RunResult(out_dir, outcomes, tuple(write_summary(out_dir, folders, failed, options)))
 
 
 def _specs(slides: str | Path | Sequence[str | Path] | Sequence[SlideSpec]) -> list[SlideSpec]:
@@ -141,6 +148,15 @@ def _check_names(specs: Sequence[SlideSpec]) -> None:
                 f"two slides are called {spec.name!r} ({files[0]} and {files[1]}); their results would be one folder: "
                 "give names in a table of slides, or rename one"
             )
+
+
+def _check_recovery(specs: Sequence[SlideSpec], options: OutputOptions) -> None:
+    """Refuse before hours of counting what could not be measured after them."""
+    if options.recovery == MEASURED and not any(spec.role == SPIKE_IN for spec in specs):
+        raise SlideError(
+            f"recovery cannot be measured: no slide has the role {SPIKE_IN!r}; name the spike-ins in the table of "
+            "slides (role, spiked), or give the recovery as a number"
+        )
 
 
 def _with_absolute_paths(spec: SlideSpec) -> SlideSpec:

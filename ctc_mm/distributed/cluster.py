@@ -42,7 +42,7 @@ def cluster_of(
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
     settings = {THREADS_SETTING: os.environ.get("OMP_NUM_THREADS", threads), FAILURES_SETTING: ALLOWED_FAILURES}
-    # A port of its own for the web page; no limit of memory: a limit would stop workers that hold a model and a tile, and nothing spills.
+    # A free port for the web page; and no limit of memory, which would stop workers that hold a model and a tile.
     with (
         dask.config.set(settings),
         LocalCluster(

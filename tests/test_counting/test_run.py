@@ -17,6 +17,7 @@ from ctc_mm.counting.run import count_slides
 from ctc_mm.counting.slide_list import find_slides
 from ctc_mm.errors import ConfigError, SlideError
 
+NO_REPORT = OutputOptions(report=False)
 CELLS = {"a": [(3, 5), (40, 33), (89, 69)], "b": [], "c": [(31, 31), (32, 32)]}
 
 
@@ -50,7 +51,7 @@ def small_units(monkeypatch):
 def count(slides, tmp_path):
     """Count the slides into ``tmp_path/out`` with these settings; what the route did is in ``log``."""
 
-    def run(out="out", given=slides, progress=None, outputs=None, **settings):
+    def run(out="out", given=slides, progress=None, outputs=NO_REPORT, **settings):
         log = tmp_path / "log"
         log.unlink(missing_ok=True)
         route = RouteSpec(NAME, {"log": str(log), **settings})
@@ -79,12 +80,15 @@ def test_no_slides(tmp_path):
 
 
 def test_every_slide_is_counted_and_written(count, tmp_path):
-    result = count()
+    result = count(outputs=OutputOptions())
     assert [(one.name, one.counts["CTC"]) for one in result.slides] == [("a", 3), ("b", 0), ("c", 2)]
     assert result.is_complete
     assert result.failed == ()
     files = {path.name for path in (tmp_path / "out" / "a").iterdir()}
-    assert {"detections.csv", "cells.geojson", "cells.coco.json", "count.json", "overview.png"} <= files
+    kinds = {"detections.csv", "cells.geojson", "cells.coco.json", "count.json", "overview.png", "report.html"}
+    assert files == kinds
+    assert {"slides.csv", "patients.csv", "summary.json", "summary.md"} <= {path.name for path in result.summary_files}
+    assert all(path.is_file() for path in result.summary_files)
     card = json.loads((tmp_path / "out" / "a" / "count.json").read_text())
     assert card["ctc"]["count"] == 3
     image = cv2.imread(str(tmp_path / "out" / "a" / "overview.png"))
@@ -149,7 +153,7 @@ def test_changed_slide_is_counted_anew_and_its_old_result_does_not_outlive_it(co
 
 def test_other_outputs_are_written_without_measuring_again(count, tmp_path):
     count()
-    result = count(outputs=OutputOptions(table="parquet"), sleep_s=0)
+    result = count(outputs=OutputOptions(table="parquet", report=False), sleep_s=0)
     assert tiles_measured(tmp_path) == []
     assert [one.kept for one in result.slides] == [False] * 3
     files = {path.name for path in (tmp_path / "out" / "a").iterdir()}
@@ -211,6 +215,31 @@ def test_results_folder_that_is_a_file(count, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(OSError, match="out"):
         count()
+
+
+def test_failed_slides_are_in_the_tables(count, slides, tmp_path):
+    (slides / "b.png").write_bytes(b"")
+    count()
+    rows = (tmp_path / "out" / "slides.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["slide", "a", "c", "b"]
+    assert "b.png" in rows[-1]
+
+
+def test_recovery_without_spike_ins_is_refused_before_counting(count, tmp_path):
+    with pytest.raises(SlideError, match="no slide has the role 'spike_in'"):
+        count(outputs=OutputOptions(recovery="measured"))
+    assert tiles_measured(tmp_path) == []
+
+
+def test_recovery_measured_by_spike_ins_is_applied_to_patients(count, slides, tmp_path):
+    given = [
+        dataclasses.replace(spec, role="spike_in", spiked=6) if spec.name == "a" else spec
+        for spec in (dataclasses.replace(spec, volume_ml=2.0) for spec in find_slides([slides]))
+    ]
+    count(given=given, outputs=OutputOptions(report=False, recovery="measured"))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    per_ml = {row["patient"]: row["ctc_per_ml"]["value"] for row in summary["patients"]}
+    assert per_ml == {"(b)": 0.0, "(c)": pytest.approx(2 / 2.0 / (3 / 6))}
 
 
 def test_two_slides_of_one_name(slides, tmp_path):
