@@ -156,6 +156,7 @@ def _slide(count: SlideCount) -> dict[str, Any]:
     return {
         "name": spec.name,
         "files": {channel: Path(path).as_posix() for channel, path in spec.source.paths.items()},
+        "channel_map": None if spec.source.channels is None else dict(spec.source.channels),
         "patient": spec.patient,
         "role": spec.role,
         "spiked": spec.spiked,

@@ -186,20 +186,44 @@ class _Cutter:
         return origins
 
     def _cells(self, image: LabelledImage, origin_xy: tuple[int, int], name: str) -> tuple[CellBox, ...]:
-        seen = boxes_in_window(image.boxes_xyxy, origin_xy, self.options.size)
-        kept = [
-            (index, _moved(image.cells[index], box_xyxy, origin_xy))
-            for index, box_xyxy in zip(seen.whole.tolist(), seen.whole_xyxy, strict=True)
-        ]
-        for index, box_xyxy in zip(seen.cut.tolist(), seen.cut_xyxy, strict=True):
-            cell = image.cells[index]
-            box = tuple(box_xyxy.tolist())
-            if not cell.is_ignore:
-                self.report.skip(CUT_CELL, f"{name}: {cell.label}")
-            is_thin = min(box[2] - box[0], box[3] - box[1]) < THINNEST_REST_PX
-            if not is_thin and (cell.is_ignore or self.options.cut_cells == "ignore"):
-                kept.append((index, CellBox(box, cell.label if cell.is_ignore else None, is_ignore=True)))
-        return tuple(cell for _, cell in sorted(kept, key=lambda entry: entry[0]))
+        cells, cut = cells_in_window(image, origin_xy, self.options.size, self.options.cut_cells)
+        for label in cut:
+            self.report.skip(CUT_CELL, f"{name}: {label}")
+        return cells
+
+
+def cells_in_window(
+    image: LabelledImage,
+    origin_xy: tuple[int, int],
+    size_px: int | tuple[int, int],
+    cut_cells: Literal["ignore", "drop"] = "ignore",
+) -> tuple[tuple[CellBox, ...], list[str | None]]:
+    """Cells as a window of an image shows them, in the window's pixels.
+
+    Args:
+        image: with its cells.
+        origin_xy: place of the window's first pixel.
+        size_px: its side, or width and height.
+        cut_cells: what a cut cell leaves behind: an ignore region, or background.
+
+    Returns:
+        What is written of the window, and the labels of the cells that its edge cuts.
+    """
+    seen = boxes_in_window(image.boxes_xyxy, origin_xy, size_px)
+    kept = [
+        (index, _moved(image.cells[index], box_xyxy, origin_xy))
+        for index, box_xyxy in zip(seen.whole.tolist(), seen.whole_xyxy, strict=True)
+    ]
+    cut = []
+    for index, box_xyxy in zip(seen.cut.tolist(), seen.cut_xyxy, strict=True):
+        cell = image.cells[index]
+        box = tuple(box_xyxy.tolist())
+        if not cell.is_ignore:
+            cut.append(cell.label)
+        is_thin = min(box[2] - box[0], box[3] - box[1]) < THINNEST_REST_PX
+        if not is_thin and (cell.is_ignore or cut_cells == "ignore"):
+            kept.append((index, CellBox(box, cell.label if cell.is_ignore else None, is_ignore=True)))
+    return tuple(cell for _, cell in sorted(kept, key=lambda entry: entry[0])), cut
 
 
 def _moved(cell: CellBox, box_xyxy: np.ndarray, origin_xy: tuple[int, int]) -> CellBox:

@@ -104,7 +104,18 @@ def load_json_object(path: Path) -> JsonField:
     """Read a JSON file that holds one object.
 
     Raises:
-        AnnotationError: the file is missing, not UTF-8, truncated, no object, names a key twice or holds NaN.
+        AnnotationError: as ``load_json``, or it is no object.
+    """
+    field = load_json(path)
+    field.mapping()
+    return field
+
+
+def load_json(path: Path) -> JsonField:
+    """Read a JSON file.
+
+    Raises:
+        AnnotationError: the file is missing, not UTF-8, truncated, names a key twice or holds NaN.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -125,9 +136,7 @@ def load_json_object(path: Path) -> JsonField:
         raise AnnotationError(f"{path}: nested too deeply to be a label file") from error
     except ValueError as error:
         raise AnnotationError(f"{path}: {error}") from error
-    field = JsonField(content, str(path))
-    field.mapping()
-    return field
+    return JsonField(content, str(path))
 
 
 def _is_finite(value: float) -> bool:
