@@ -19,18 +19,18 @@ _TINY = 1e-7
 def score_in_batches(
     items: Iterable[tuple[T, Sequence[np.ndarray]]], engine: ClassifierEngine
 ) -> Iterator[tuple[T, np.ndarray]]:
-    """Give each item with the target's probability for each of its images, in order.
+    """Give each item with the probabilities of the classes for each of its images, in order.
 
     Args:
         items: with prepared images, float32 (C, H, W) each; taken until a batch is full.
         engine: judges them. Its batches are filled up to one size, so company does not change a score.
 
     Returns:
-        Each item with float32 (N,), before calibration.
+        Each item with float32 (N, classes), before calibration.
     """
     waiting: deque[tuple[T, int]] = deque()
     images: deque[np.ndarray] = deque()
-    scores: list[np.ndarray] = [np.zeros(0, np.float32)]
+    scores: list[np.ndarray] = [np.zeros((0, len(engine.info.classes)), np.float32)]
     for item, given in items:
         waiting.append((item, len(given)))
         images.extend(given)
@@ -54,11 +54,11 @@ def calibrated(scores: np.ndarray, info: ModelInfo) -> np.ndarray:
 
 
 def _judge_next(images: deque[np.ndarray], engine: ClassifierEngine) -> np.ndarray:
-    """The target's probability for the next images of one shape, at most a batch of them."""
+    """Probabilities for the next images of one shape, at most a batch of them."""
     batch = [images.popleft()]
     while images and len(batch) < engine.batch_size and images[0].shape == batch[0].shape:
         batch.append(images.popleft())
-    return engine(np.stack(batch))[:, engine.info.target_label]
+    return engine(np.stack(batch))
 
 
 def _finished(waiting: deque[tuple[T, int]], scores: list[np.ndarray]) -> Iterator[tuple[T, np.ndarray]]:

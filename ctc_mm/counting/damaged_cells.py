@@ -42,8 +42,13 @@ def drops_from(losses: Mapping[str, Any]) -> tuple[Drop, ...]:
 
 def area_without(size_wh: tuple[int, int], losses: Mapping[str, Any]) -> AnalysedArea:
     """The slide's area and how much of it was lost."""
-    lost = _union_px([*losses["damaged_xyxy"], *losses["gaps_xyxy"]])
+    lost = lost_px(losses)
     return AnalysedArea(size_wh[0] * size_wh[1] - lost, dropped_px=lost)
+
+
+def lost_px(losses: Mapping[str, Any], others_xyxy: Sequence[RegionXYXY] = ()) -> int:
+    """Pixels that were not seen, and those of other regions with them."""
+    return _union_px([*losses["damaged_xyxy"], *losses["gaps_xyxy"], *others_xyxy])
 
 
 def without_lost(

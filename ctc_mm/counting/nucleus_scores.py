@@ -96,8 +96,8 @@ class NucleusScorer:
 
     def add_scores(self, results: Iterable[tuple[TileResult, list[np.ndarray]]]) -> Iterator[TileResult]:
         """Give each tile's result with a score for each of its nuclei."""
-        for result, scores in score_in_batches(results, self._engine):
+        for result, found in score_in_batches(results, self._engine):
             if result.error is None:
-                listed = [float(score) for score in calibrated(scores, self._info)]
+                listed = [float(score) for score in calibrated(found[:, self._info.target_label], self._info)]
                 result = replace(result, payload={**result.payload, "scores": listed})
             yield result

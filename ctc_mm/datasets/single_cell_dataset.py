@@ -13,6 +13,7 @@ from mmpretrain.datasets import BaseDataset
 from ctc_mm.datasets.cell_channels import CellSample, choose_samples
 from ctc_mm.datasets.cell_records import CellRecord, read_cell_records, refuse
 from ctc_mm.datasets.cell_size import SizeSource, cell_sizes
+from ctc_mm.datasets.crop_memory import CROP_KEY, describe_crops
 from ctc_mm.datasets.ctc_det_dataset import describe_images
 from ctc_mm.datasets.leaks import find_leaks
 from ctc_mm.datasets.split_files import PARTS, read_split_file
@@ -46,7 +47,8 @@ class SingleCellDataset(BaseDataset):
 
     What is not used is counted by reason in ``left_out`` and logged. ``metainfo`` gets what a model has to remember of
     its images, the same for all splits of a table: ``channel``, ``um_per_px``, ``white_level`` (a number, or one for
-    each channel), ``size_source`` (where the cells' diameters come from) and ``target`` (class 0).
+    each channel), ``size_source`` (where the cells' diameters come from), ``crop`` (how they were cut, where the table
+    says) and ``target`` (class 0).
 
     Args:
         data_root: folder of the set.
@@ -265,6 +267,9 @@ class SingleCellDataset(BaseDataset):
             white_level=distinct[0] if len(distinct) == 1 else levels,
             size_source=source,
         )
+        crops = describe_crops([record for record in every if record.channel in used])
+        if crops:
+            self._metainfo[CROP_KEY] = crops
         data_list = []
         for sample, size in zip(samples, sizes, strict=True):
             info = _info_of(sample, classes.index(self.class_of(sample.record.label)))

@@ -233,7 +233,7 @@ class _FieldCutter:
             box_xyxy=cell.box_xyxy,
             um_per_px=picture.um_per_px,
             keep=keep,
-            extra=_columns(cell, crop, reasons) | marked.extra.get(cell.label, {}),
+            extra=_columns(cell, crop, reasons, self.options.normalize) | marked.extra.get(cell.label, {}),
         )
         self.writer.add(row, normalize_crop(crop, labels) if self.options.normalize else crop.pixels)
         label = label or (CELL if self.options.markers is None else None)
@@ -250,7 +250,7 @@ class _FieldCutter:
             self.report.note(PADDED, cell_id)
 
 
-def _columns(cell: CellMeasurement, crop: CellCrop, reasons: tuple[str, ...]) -> dict[str, Any]:
+def _columns(cell: CellMeasurement, crop: CellCrop, reasons: tuple[str, ...], normalized: bool) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "centroid_x": round(cell.centroid_yx[1], 2),
         "centroid_y": round(cell.centroid_yx[0], 2),
@@ -264,6 +264,7 @@ def _columns(cell: CellMeasurement, crop: CellCrop, reasons: tuple[str, ...]) ->
         "crop_x0": crop.window_xyxy[0],
         "crop_y0": crop.window_xyxy[1],
         "crop_px": len(crop.pixels),
+        "crop_normalized": "cells" if normalized else "no",
         "reasons": " ".join(reasons),
     }
     if cell.diameter_um is not None:

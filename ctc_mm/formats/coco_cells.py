@@ -61,6 +61,13 @@ class CocoCellOptions:
         if self.edge not in ("pad", "skip"):
             raise ValueError(f"`edge` must be pad or skip. Received: {self.edge!r}")
 
+    @property
+    def columns(self) -> dict[str, str | float]:
+        """How all cells of the set are cut, for whoever cuts others alike."""
+        follows_box = self.crop_px is None and self.crop_um is None
+        margin = {"crop_margin": self.margin} if follows_box else {}
+        return {**margin, "crop_normalized": "border" if self.normalize else "no"}
+
 
 def cut_cells(
     labelled: LabelledSet,
@@ -148,6 +155,7 @@ class _Cutter:
                 "crop_x0": crop.window_xyxy[0],
                 "crop_y0": crop.window_xyxy[1],
                 "crop_px": len(crop.pixels),
+                **self.options.columns,
                 "padded_px": crop.padded_px,
                 "border": x0 <= 0 or y0 <= 0 or x1 >= width or y1 >= height,
             },

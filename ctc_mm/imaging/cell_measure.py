@@ -130,7 +130,7 @@ def measure_tile_cells(
     cells = []
     for label, place in found:
         sharpness = sharpness_of(labels, label, place, energies)
-        cell = _measure(labels, label, place, um_per_px, contacts[label], sharpness)
+        cell = _measure(labels, label, place, um_per_px, float(contacts[label]), sharpness)
         cells.append(_moved(cell, origin_xy, field_wh or labels.shape[::-1]))
     return cells
 

@@ -1,0 +1,195 @@
+"""From the cells that windows found, and the classifier's probabilities, to the cells of a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ctc_mm.counting.cell_finder import FoundCell, rows_of
+from ctc_mm.counting.classify_settings import ClassifySettings
+from ctc_mm.counting.crop_scores import calibrated
+from ctc_mm.counting.damaged_cells import drops_from, lost_px, without_lost
+from ctc_mm.counting.engines.base import ModelInfo
+from ctc_mm.counting.merge import MergeRules, SlideDetections, merge_windows
+from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, in_order
+from ctc_mm.counting.windows import WindowGrid
+from ctc_mm.imaging.cell_measure import CellMeasurement, judge_cells
+
+DOUBTFUL = "doubtful"
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class SlideCells:
+    """How the pixels that cells were found in lie on the slide.
+
+    Attributes:
+        size_wh: the slide at level 0.
+        work_wh: the slide as it was read, at the model's pixel size where it was resampled.
+        um_per_px: side of a pixel there.
+        grid: windows there.
+        margin_px: how far around a cell pixels may decide about it.
+    """
+
+    size_wh: tuple[int, int]
+    work_wh: tuple[int, int]
+    um_per_px: float
+    grid: WindowGrid
+    margin_px: float
+
+    @property
+    def per_work_px(self) -> tuple[float, float]:
+        """Pixels of the slide per pixel as it was read, along x and y."""
+        return tuple(full / work for full, work in zip(self.size_wh, self.work_wh, strict=True))
+
+    def box(self, box_xyxy: Sequence[float]) -> tuple[float, float, float, float]:
+        """A box in pixels of the slide."""
+        step_x, step_y = self.per_work_px
+        x0, y0, x1, y1 = box_xyxy
+        return x0 * step_x, y0 * step_y, x1 * step_x, y1 * step_y
+
+    def area_px(self, work_px: int) -> int:
+        """An area in pixels of the slide."""
+        return round(work_px * (self.size_wh[0] * self.size_wh[1]) / (self.work_wh[0] * self.work_wh[1]))
+
+
+@dataclass(frozen=True)
+class FinishedCells:
+    """What ``SlideCount`` says of them; the names are its own."""
+
+    cells: tuple[CountedCell, ...]
+    classes: tuple[str, ...]
+    thresholds: Mapping[str, Any]
+    area: AnalysedArea
+    drops: tuple[Drop, ...]
+    removals: Mapping[str, int]
+
+
+def finish_cells(
+    slide: SlideCells,
+    levels: Mapping[str, Any],
+    payloads: list[dict[str, Any]],
+    info: ModelInfo,
+    settings: ClassifySettings,
+    threshold: float,
+) -> FinishedCells:
+    """Merge what windows found, flag what is no single cell, and call the rest.
+
+    Args:
+        slide: where it lies.
+        levels: of the first pass.
+        payloads: of all tiles: ``cells`` and ``scores``.
+        info: of the model.
+        settings: of the route.
+        threshold: probability before calibration from which a cell is the target.
+    """
+    found, removals = _merge(list(rows_of(payloads)), slide.grid)
+    kept, left_out = without_lost(found, lambda pair: pair[0].cell.box_xyxy, levels["losses"], slide.margin_px)
+    judged = judge_cells([one.cell for one, _ in kept], settings.diameter_um)
+    cells = [
+        _counted(slide, one, cell, np.array(scores), info, settings, threshold)
+        for (one, scores), cell in zip(kept, judged, strict=True)
+    ]
+    others = tuple(name for name in info.classes if name != info.target)
+    doubtful_from = settings.doubt * threshold
+    return FinishedCells(
+        cells=in_order(cells),
+        classes=(info.target, *others, UNIDENTIFIED),
+        thresholds={
+            "probability": threshold,
+            "probability_calibrated": round(float(calibrated(np.array([threshold]), info)[0]), 6),
+            "unidentified_from": doubtful_from if settings.doubt < 1 else None,
+            "temperature": info.temperature,
+            "focus": levels["focus"],
+            "white_of_cells": levels["cells"].get("white"),
+        },
+        area=_area(slide, levels),
+        drops=(*(_on_slide(drop, slide) for drop in drops_from(levels["losses"])), *left_out),
+        removals=removals,
+    )
+
+
+def _merge(
+    found: list[tuple[FoundCell, list[float]]], grid: WindowGrid
+) -> tuple[list[tuple[FoundCell, list[float]]], dict[str, int]]:
+    """Each cell once: it belongs to the window in whose core its middle lies (``merge.merge_windows``)."""
+    places = {(one.window, one.cell.box_xyxy): place for place, (one, _) in enumerate(found)}
+    detections = SlideDetections(
+        boxes_xyxy=np.array([one.cell.box_xyxy for one, _ in found]).reshape(-1, 4),
+        scores=np.ones(len(found)),
+        labels=np.zeros(len(found), np.int64),
+        windows=np.array([one.window for one, _ in found], np.int64),
+    )
+    # One class, all alike: nothing but the seams decides. What is wider than the overlap may be cut by every window.
+    rules = MergeRules(thresholds=(0.5,), target=0, doubt=1.0, max_cell_px=np.nextafter(grid.overlap_px, 0))
+    merged = merge_windows(detections, grid, rules)
+    kept = merged.found
+    keys = zip(kept.windows.tolist(), (tuple(map(int, box)) for box in kept.boxes_xyxy), strict=True)
+    return [found[places[key]] for key in keys], dict(merged.removals)
+
+
+def _counted(
+    slide: SlideCells,
+    one: FoundCell,
+    cell: CellMeasurement,
+    scores: np.ndarray,
+    info: ModelInfo,
+    settings: ClassifySettings,
+    threshold: float,
+) -> CountedCell:
+    raw = float(scores[info.target_label])
+    score = float(calibrated(np.array([raw]), info)[0])
+    class_name, flags = _call(cell, scores, info, settings.doubt * threshold, threshold)
+    step_x, step_y = slide.per_work_px
+    return CountedCell(
+        box_xyxy=slide.box(cell.box_xyxy),
+        class_name=class_name,
+        score=round(score, 6),
+        diameter_um=round(cell.diameter_um, _DIGITS),
+        flags=tuple(sorted(flags)),
+        columns={
+            "window": one.window,
+            "probability": round(raw, 6),
+            "area_um2": round(cell.area_px * slide.um_per_px**2, _DIGITS),
+            "circularity": round(cell.circularity, _DIGITS),
+            "solidity": round(cell.solidity, _DIGITS),
+            "sharpness": round(cell.sharpness, _DIGITS),
+            "contact": round(cell.contact, _DIGITS),
+        },
+        outlines_xy=tuple(tuple((x * step_x, y * step_y) for x, y in outline) for outline in one.outlines_xy),
+    )
+
+
+def _call(
+    cell: CellMeasurement, scores: np.ndarray, info: ModelInfo, doubtful_from: float, threshold: float
+) -> tuple[str, tuple[str, ...]]:
+    """Class and flags: of what is no single cell, whole and in focus, the model has never seen the like."""
+    if cell.reasons:
+        return UNIDENTIFIED, cell.reasons
+    raw = scores[info.target_label]
+    if raw >= threshold:
+        return info.target, ()
+    if raw >= doubtful_from:
+        return UNIDENTIFIED, (DOUBTFUL,)
+    others = np.where(np.arange(len(scores)) == info.target_label, -1.0, scores)
+    return info.classes[int(np.argmax(others))], ()
+
+
+def _area(slide: SlideCells, levels: Mapping[str, Any]) -> AnalysedArea:
+    """How much was looked at; what is lost of empty windows is lost all the same."""
+    lost = lost_px(levels["losses"])
+    cores = slide.grid.cores_xyxy()[levels["empty_windows"]].tolist()
+    empty = lost_px(levels["losses"], cores) - lost
+    lost, empty = slide.area_px(lost), slide.area_px(empty)
+    return AnalysedArea(slide.size_wh[0] * slide.size_wh[1] - lost - empty, background_px=empty, dropped_px=lost)
+
+
+def _on_slide(drop: Drop, slide: SlideCells) -> Drop:
+    """A drop in pixels of the slide."""
+    if slide.size_wh == slide.work_wh:
+        return drop
+    regions = tuple(tuple(round(value) for value in slide.box(region)) for region in drop.regions_xyxy)
+    return Drop(drop.kind, drop.reason, drop.count, slide.area_px(drop.area_px), regions)
