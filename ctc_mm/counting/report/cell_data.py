@@ -14,6 +14,8 @@ from ctc_mm.counting.report.class_looks import ClassLook
 SCORE_DIGITS = 3
 # Corners of an outline on a thumbnail; more cannot be seen.
 MOST_CORNERS = 48
+# Columns of a route that decide its verdict, shown on every card.
+HIGHLIGHTS = ("cep8_count", "cd45", "cnn_score")
 JsonDict = dict[str, Any]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, SlideCount
 
 # Names under which routes record one threshold for all classes.
-SHARED_KEYS = ("score", "score_threshold", "threshold")
+SHARED_KEYS = ("probability_calibrated", "score", "score_threshold", "threshold")
 
 
 def doubts_of(count: SlideCount) -> list[float | None]:

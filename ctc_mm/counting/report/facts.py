@@ -72,8 +72,8 @@ def _concentration(card: Card) -> list[JsonDict]:
         note += f", of which {percent(card['area']['share'])} was read"
     if found.get("recovery_applied") is not None:
         without = found["without_recovery"]
-        note += f"; divided by the recovery, {percent(found['recovery_applied'])}. Without: {_with_interval(without)}"
-    return [{"name": name, "value": _with_interval(found), "note": note}]
+        note += f"; divided by the recovery, {percent(found['recovery_applied'])}. Without: {with_interval(without)}"
+    return [{"name": name, "value": with_interval(found), "note": note}]
 
 
 def _doubtful(card: Card) -> list[JsonDict]:
@@ -89,7 +89,7 @@ def _doubtful(card: Card) -> list[JsonDict]:
     whole = card["ctc"]["on_whole_slide"]
     if not card["complete"] and whole is not None:
         note = "if what could not be read held as many as the rest"
-        figures.append({"name": f"{target} on the whole slide", "value": _with_interval(whole), "note": note})
+        figures.append({"name": f"{target} on the whole slide", "value": with_interval(whole), "note": note})
     return figures
 
 
@@ -103,7 +103,7 @@ def _corrected(card: Card) -> list[JsonDict]:
         f"by the model's test: {number(seen['k'])} of {number(seen['n'])} {card['target']} found, "
         f"{number(found['false_positives'])} false in {tested}"
     )
-    value = NOT_KNOWN if found["value"] is None else _with_interval(found)
+    value = NOT_KNOWN if found["value"] is None else with_interval(found)
     return [{"name": "Corrected count", "value": value, "note": found.get("reason") or note}]
 
 
@@ -123,7 +123,8 @@ def _others(card: Card) -> list[JsonDict]:
     return [{"name": "Other cells", "value": words, "note": ""}]
 
 
-def _with_interval(estimate: Mapping[str, Any]) -> str:
+def with_interval(estimate: Mapping[str, Any]) -> str:
+    """A number and its interval: ``4.69 (2.14 to 8.90)``."""
     return f"{number(estimate['value'])} ({interval(estimate['low'], estimate['high'])})"
 
 

@@ -88,9 +88,11 @@ class ChannelLook:
 
     def caption(self) -> str:
         """Say what is black and what is white."""
-        ranges = {f"{name} {shown}" for name, shown in self.ranges.items() if name not in RGB_NAMES}
-        colours = [f"colours {self.ranges[RGB_NAMES[0]]}"] if RGB_NAMES[0] in self.ranges else []
-        return "Grey values shown from black to white, the same for all cells: " + ", ".join(sorted(ranges) + colours)
+        is_rgb = any(len(panel.channels) == 3 and not panel.is_composite for panel in self.panels)
+        names = ["colours"] if is_rgb else []
+        names += [name for name in self.ranges if not (is_rgb and name in RGB_NAMES)]
+        ranges = [f"{name} {self.ranges[RGB_NAMES[0] if name == 'colours' else name]}" for name in names]
+        return f"Grey values shown from black to white, the same for all cells: {', '.join(ranges)}"
 
 
 def choose_panels(channels: Sequence[str]) -> tuple[Panel, ...]:

@@ -25,7 +25,7 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def text(x: float, y: float, words: str, anchor: str = "start", name: str = "") -> Markup:
+def text(x: float, y: float, words: str | Markup, anchor: str = "start", name: str = "") -> Markup:
     """A line of text; names in it are escaped."""
     of_class = Markup(' class="{}"').format(name) if name else ""
     return Markup('<text x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(
@@ -81,11 +81,10 @@ def _histogram(
     if values["n"] > 1:
         words += f", middle half {number(values['q25_um'])} to {number(values['q75_um'])}"
     name_y = base - height - 8
-    parts = [
-        text(left, name_y, look.name, name="strong"),
-        text(left + 8 + 7.2 * len(look.name), name_y, words),
-        text(left - 6, base - height + 8, number(most), "end"),
-    ]
+    title = Markup('<tspan font-weight="600" fill="#1b1f23">{}</tspan><tspan dx="8">{}</tspan>').format(
+        look.name, words
+    )
+    parts = [text(left, name_y, title), text(left - 6, base - height + 8, number(most), "end")]
     for low, high, count in zip(edges, edges[1:], values["histogram"], strict=False):
         if count:
             tall = max(1.0, height * count / most)

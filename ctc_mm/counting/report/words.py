@@ -29,7 +29,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def percent(share: float) -> str:
     """A share in per cent; what is little but not nothing does not become 0, nor nearly all 100."""
-    if share in (0.0, 1.0):
+    if float(round(100 * share, 6)).is_integer():
         return f"{100 * share:.0f} %"
     if share < 1e-4:
         return "under 0.01 %"

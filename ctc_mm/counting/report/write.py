@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount
 from ctc_mm.counting.report.cell_data import (
+    HIGHLIGHTS,
     SCORE_DIGITS,
     cell_columns,
     choose_pictured,
@@ -25,6 +25,7 @@ from ctc_mm.counting.report.curves import curves_of
 from ctc_mm.counting.report.doubt import doubts_of
 from ctc_mm.counting.report.facts import cover_of, head_of, method_of
 from ctc_mm.counting.report.look import ChannelLook, choose_panels, measure_look
+from ctc_mm.counting.report.pages import page_template
 from ctc_mm.counting.report.sprites import Sheets, jpeg_uri, pack_sheets
 from ctc_mm.counting.report.svg import size_histograms
 from ctc_mm.counting.report.thumbnails import BLOCK_PX, Thumbnails, choose_window_px, cut_thumbnails
@@ -86,7 +87,7 @@ def write_report(
     data = page_data(count, looks, doubts, pictured, explained, cut, sheets, cam_sheets, look)
     pictures = _pictures(count, sheets, cam_sheets)
     notes = [*([problem] if problem else []), *_picture_notes(count, pictured, cut, look, field), cam_note]
-    html = _template("report.html.j2").render(
+    html = page_template("report.html.j2").render(
         head=head_of(card),
         cover=cover_of(card),
         notes=list(card["notes"]),
@@ -134,6 +135,7 @@ def page_data(
         "cells": columns,
         "ids": [str(place + 1) for place in range(len(count.cells))],
         "columns": routes,
+        "highlights": [place for place, one in enumerate(routes) if one["name"] in HIGHLIGHTS],
         "orders": orders_of(columns, routes),
         "flags": list(flags),
         "flag_counts": list(flags.values()),
@@ -238,15 +240,3 @@ def _sizes_lead(card: Mapping[str, Any]) -> str:
         return "No cell has a diameter in µm" + (": the pixel size is not known." if unknown else ".")
     rest = f" {number(unknown)} cells without a diameter are not drawn." if unknown else ""
     return f"Diameter of the cells by class. Each class has a height of its own; the dashed line is its median.{rest}"
-
-
-@cache
-def _template(name: str) -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ctc_mm.counting.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    return environment.get_template(name)
