@@ -26,7 +26,8 @@ LEAST_SHARE_ON_SLIDE = 0.25
 
 TOO_LARGE, OUTSIDE, OTHER_WINDOW = "too_large", "outside_slide", "other_window"
 SEAM_DUPLICATE, OTHER_CLASS, DROPPED_WINDOW = "seam_duplicate", "other_class", "dropped_window"
-REASONS = (TOO_LARGE, OUTSIDE, OTHER_WINDOW, DROPPED_WINDOW, SEAM_DUPLICATE, OTHER_CLASS)
+DOUBTFUL_INSIDE = "doubtful_inside_a_cell"
+REASONS = (TOO_LARGE, OUTSIDE, OTHER_WINDOW, DROPPED_WINDOW, SEAM_DUPLICATE, DOUBTFUL_INSIDE, OTHER_CLASS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,9 @@ def merge_windows(found: SlideDetections, grid: WindowGrid, rules: MergeRules) -
     check_overlap(grid.overlap_px, rules.max_cell_px)
     removals: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
     found = _in_order(found.take(found.scores >= rules.least_scores()[found.labels]))
-    found = _keep(found, (_sides(found.boxes_xyxy) <= rules.max_cell_px), TOO_LARGE, removals)
     found = _clip(found, grid.size_wh, removals)
+    # A cell at the edge is seen together with its mirror image, so only what lies on the slide is measured.
+    found = _keep(found, _sides(found.boxes_xyxy) <= rules.max_cell_px, TOO_LARGE, removals)
     found, is_guest = _owned(found, grid, rules, removals)
     relative = found.scores / np.array(rules.thresholds, np.float64)[found.labels]
     kept, losers = _suppress(found, is_guest, relative)
@@ -152,10 +154,17 @@ def merge_windows(found: SlideDetections, grid: WindowGrid, rules: MergeRules) -
     for winner, lost in losers.items():
         is_disputed[winner] = any(found.labels[loser] != found.labels[winner] for loser in lost)
         for loser in lost:
-            removals[SEAM_DUPLICATE if found.labels[loser] == found.labels[winner] else OTHER_CLASS] += 1
+            removals[_reason(found, winner, loser)] += 1
     return MergedCells(
         found.take(kept), relative[kept] < 1, is_guest[kept], is_disputed[kept], class_scores[kept], dict(removals)
     )
+
+
+def _reason(found: SlideDetections, winner: int, loser: int) -> str:
+    """Why one of two rivals was removed."""
+    if found.labels[winner] != found.labels[loser]:
+        return OTHER_CLASS
+    return DOUBTFUL_INSIDE if found.windows[winner] == found.windows[loser] else SEAM_DUPLICATE
 
 
 def _in_order(found: SlideDetections) -> SlideDetections:
@@ -205,7 +214,7 @@ def _suppress(
 ) -> tuple[np.ndarray, dict[int, list[int]]]:
     """Places that stay, rising, and the places that lost to each of them."""
     rivals: dict[int, list[int]] = {}
-    for first, second in _rival_pairs(found):
+    for first, second in _rival_pairs(found, relative < 1):
         rivals.setdefault(first, []).append(second)
         rivals.setdefault(second, []).append(first)
     gone: set[int] = set()
@@ -220,8 +229,11 @@ def _suppress(
     return np.flatnonzero(kept), losers
 
 
-def _rival_pairs(found: SlideDetections) -> list[tuple[int, int]]:
-    """Pairs that are one cell: of one class in two windows, or of two classes anywhere."""
+def _rival_pairs(found: SlideDetections, is_doubtful: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs that are one cell: of one class in two windows, of two classes anywhere, or a doubtful box inside a cell.
+
+    Two boxes of one class in one window are told apart by the network's own suppression.
+    """
     if len(found) < 2:
         return []
     boxes = found.boxes_xyxy
@@ -231,15 +243,16 @@ def _rival_pairs(found: SlideDetections) -> list[tuple[int, int]]:
     pairs = cKDTree(centres).query_pairs(reach, p=np.inf, output_type="ndarray")
     one, two = pairs[:, 0], pairs[:, 1]
     same_class = found.labels[one] == found.labels[two]
-    may_meet = ~same_class | (found.windows[one] != found.windows[two])
-    one, two, same_class = one[may_meet], two[may_meet], same_class[may_meet]
+    one_doubtful = is_doubtful[one] != is_doubtful[two]
+    may_meet = ~same_class | one_doubtful | (found.windows[one] != found.windows[two])
+    one, two, same_class, one_doubtful = one[may_meet], two[may_meet], same_class[may_meet], one_doubtful[may_meet]
     shared = _areas(
         np.concatenate([np.maximum(boxes[one, :2], boxes[two, :2]), np.minimum(boxes[one, 2:], boxes[two, 2:])], axis=1)
     )
     areas = _areas(boxes)
     alike = shared >= SAME_CELL_IOU * (areas[one] + areas[two] - shared)
     inside = shared >= SAME_CELL_INSIDE * np.minimum(areas[one], areas[two])
-    rival = alike | (same_class & inside)
+    rival = alike | (inside & (same_class | one_doubtful))
     return sorted(zip(one[rival].tolist(), two[rival].tolist(), strict=True))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ctc_mm.counting.merge import (
+    DOUBTFUL_INSIDE,
     DROPPED_WINDOW,
     OTHER_CLASS,
     OTHER_WINDOW,
@@ -128,6 +129,17 @@ def test_a_doubtful_target_loses_to_another_class():
     assert merged.class_scores[1].tolist() == [0.3, 0.4]
 
 
+def test_a_doubtful_box_inside_a_cell_is_no_candidate():
+    merged = merge(
+        ([30, 12, 46, 28], 0.6, 0, 0),
+        ([31, 13, 45, 20], 0.3, 0, 0),
+        ([60, 12, 76, 28], 0.6, 1, 0),
+        ([61, 13, 75, 20], 0.3, 0, 0),
+    )
+    assert merged.found.boxes_xyxy[:, 0].tolist() == [30, 60]
+    assert counted(merged) == {DOUBTFUL_INSIDE: 1, OTHER_CLASS: 1}
+
+
 def test_other_cells_nearby_are_no_dispute():
     merged = merge((square(40, 20), 0.55, 0, 0), (square(47, 20), 0.9, 1, 0))
     assert merged.is_disputed.tolist() == [False, False]
@@ -135,12 +147,12 @@ def test_other_cells_nearby_are_no_dispute():
 
 def test_boxes_at_the_edge_and_beyond():
     merged = merge(
-        ([240, 10, 258, 22], 0.9, 0, 2),  # cut: centre 245
+        ([231, 10, 269, 22], 0.9, 0, 2),  # cut, and seen with its mirror image: 19 px on the slide
         ([248, 10, 262, 22], 0.9, 0, 2),  # the mirror image of a cell
         ([255, 10, 262, 22], 0.9, 0, 2),
         ([-3, -3, 6, 6], 0.9, 0, 0),
     )
-    assert merged.found.boxes_xyxy.tolist() == [[0, 0, 6, 6], [240, 10, 250, 22]]
+    assert merged.found.boxes_xyxy.tolist() == [[0, 0, 6, 6], [231, 10, 250, 22]]
     assert counted(merged) == {OUTSIDE: 2}
 
 
