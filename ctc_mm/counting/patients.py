@@ -48,22 +48,21 @@ def make_summary(
     Returns:
         JSON values: ``slides`` and ``patients`` (rows), ``blanks`` (limit of blank and of detection; null without),
         ``spike_ins`` (samples, and the recovery or the reason why there is none; null without), ``recovery``,
-        ``failed``, ``notes``. Slides without a patient are patients of their own. No clock in it.
+        ``failed``, ``notes``, and ``problems`` (what was asked for and could not be done: recovery that cannot be
+        measured leaves the numbers uncorrected). Slides without a patient are patients of their own. No clock in it.
 
     Raises:
-        SlideError: cards of another target or route cannot be added up; two slides of one name; recovery is to be
-            measured and cannot be.
+        SlideError: cards of another target or route cannot be added up; two slides of one name.
     """
     ordered = sorted(cards, key=lambda card: card["slide"]["name"])
     _check_alike(ordered)
     by_role = {role: [card for card in ordered if card["slide"]["role"] == role] for role in (PATIENT, BLANK, SPIKE_IN)}
     unit = ML if all(_volume(card) is not None for card in (*by_role[PATIENT], *by_role[BLANK])) else SLIDES
     spike_ins, measured = _spike_ins(by_role[SPIKE_IN], by_role[BLANK], confidence)
+    problems = []
     if recovery == MEASURED and measured is None:
         reason = spike_ins["reason"] if spike_ins else "no slide of role spike_in was counted"
-        raise SlideError(
-            f"recovery cannot be measured: {reason}. Add spike-in slides, or give the recovery as a number"
-        )
+        problems.append(f"recovery could not be measured, so numbers per mL are not corrected: {reason}")
     applied = measured if recovery == MEASURED else recovery
     notes = []
     definitions = sorted({card["definition"] for card in ordered})
@@ -84,6 +83,7 @@ def make_summary(
         "recovery": None if applied is None else applied.to_json(),
         "failed": [dict(one) for one in sorted(failed, key=lambda one: str(one.get("name")))],
         "notes": notes,
+        "problems": problems,
     }
 
 

@@ -114,7 +114,7 @@ def summary_markdown(summary: Mapping[str, Any], figure: str | None) -> str:
         "## Slides",
         _slide_table(summary, percent),
         *_failed_lines(summary["failed"]),
-        *(["## Notes", "\n".join(f"- {note}" for note in summary["notes"])] if summary["notes"] else []),
+        *_notes([*summary["problems"], *summary["notes"]]),
         f"Intervals: {percent}, exact Poisson (Garwood 1936). They hold the chance of the count, not whether each cell "
         "is what it was called. `summary.json` has every number with its method.",
     ]
@@ -200,6 +200,10 @@ def _failed_lines(failed: Sequence[Mapping[str, Any]]) -> list[str]:
     if not failed:
         return []
     return ["## Failed", "\n".join(f"- {one.get('name')}: {one.get('error', '')}" for one in failed)]
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return ["## Notes", "\n".join(f"- {note}" for note in notes)] if notes else []
 
 
 def _number(value: float | None) -> str:
