@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,6 @@ def find_slides(
     return finder.slides()
 
 
-def slide_files(spec: SlideSpec) -> list[Path]:
-    """List the files that a slide is read from, sorted; of a zarr or mosaic folder all, hidden ones too.
-
-    Members of an OME-TIFF set that only its metadata names are not among them (``Field.paths`` knows those).
-    """
-    files: set[Path] = set()
-    for path in spec.source.paths.values():
-        files |= {one for one in path.rglob("*") if one.is_file()} if path.is_dir() else {path}
-    return sorted(files)
-
-
 class _Finder:
     """Collects slides and problems.
 
@@ -138,7 +128,7 @@ class _Finder:
         """Take what one argument names."""
         path = Path(text)
         if path.exists():
-            self._of_path(path, path.name)
+            self._of_path(path, "", "")
             return
         if not glob.has_magic(text):
             raise SlideError(f"{text}: no such file or folder; check the path")
@@ -149,7 +139,10 @@ class _Finder:
         if not matches:
             raise SlideError(f"{text}: no file or folder has such a name; check the pattern")
         for match in matches:
-            self.collect(str(match), lambda _, match=match: self._of_path(match, match.relative_to(root).as_posix()))
+            inner = match.relative_to(root)
+            above = "".join(f"{part}/" for part in inner.parts[:-1])
+            take = partial(self._of_path, above=above, as_folder=f"{above}{match.name}/")
+            self.collect(str(match), lambda text, take=take: take(Path(text)))
 
     def of_table(self, text: str) -> None:
         """Take the slides of a table."""
@@ -158,15 +151,15 @@ class _Finder:
         for row in rows:
             self.collect(row.place, lambda place, row=row: self._of_row(place, row))
 
-    def _of_path(self, path: Path, name: str) -> None:
+    def _of_path(self, path: Path, above: str, as_folder: str) -> None:
+        """Take a file or folder; ``above`` and ``as_folder`` come before the names of a slide, and of those in it."""
         if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
             self.of_table(str(path))
         elif path.is_dir() and not is_slide_folder(path):
-            above = "" if name == path.name else f"{name}/"
             for source in list_fields(path, self._channels, report=self._report):
-                self._add(str(path / source.relative_path), replace(source, name=above + source.name), self._known)
+                self._add(str(path / source.relative_path), replace(source, name=as_folder + source.name), self._known)
         else:
-            source = _source_of(path, name, self._channels)
+            source = _source_of(path, above, self._channels)
             if self._channels is not None and _by_patterns(self._channels) and self._is_known(source):
                 return  # another channel of a field that was named by one before
             self._add(str(path), source, self._known)
@@ -174,15 +167,22 @@ class _Finder:
     def _of_row(self, place: str, row: SlideRow) -> None:
         channels = self._channels if row.channels is None else row.channels
         try:
-            source = _source_of(row.path, row.path.name, channels)
+            source = _source_of(row.path, "", channels)
         except (CTCError, ValueError) as error:
             raise SlideError(f"{place}: {error}") from error
-        self._add(place, source, {**self._known, **row.known}, row.name)
+        known = {**self._known, **row.known}
+        # What the row says of added cells or of its role decides about both.
+        if "spiked" in row.known and "role" not in row.known:
+            known["role"] = SPIKE_IN
+        elif row.known.get("role", SPIKE_IN) != SPIKE_IN and "spiked" not in row.known:
+            known["spiked"] = None
+        self._add(place, source, known, row.name)
 
     def _add(self, place: str, source: FieldSource, known: dict[str, Any], name: str | None = None) -> None:
         values = {key: value for key, value in known.items() if value is not None}
         values.setdefault("role", SPIKE_IN if "spiked" in values else PATIENT)
-        # Cells that were added to some slides were not added to blanks among them.
+        # Another process, which may read it, runs in another folder.
+        source = replace(source, paths={ours: path.absolute() for ours, path in source.paths.items()})
         try:
             spec = SlideSpec(name or name_for_files(source.name), source, **values)
         except ValueError as error:
@@ -223,7 +223,7 @@ def _channel_map(channels: ChannelMap | str | None) -> dict[str, int | str] | No
         raise SlideError(f"`channels`: {error}") from error
 
 
-def _source_of(path: Path, name: str, channels: ChannelMap | None) -> FieldSource:
+def _source_of(path: Path, above: str, channels: ChannelMap | None) -> FieldSource:
     """The one field that a path stands for."""
     if not path.exists():
         raise SlideError(f"{path}: no such file or folder; check the path")
@@ -239,7 +239,6 @@ def _source_of(path: Path, name: str, channels: ChannelMap | None) -> FieldSourc
         return fields[0]
     if path.is_file() and path.suffix.lower() in FOREIGN_SUFFIXES and not is_tiff(path):
         raise SlideError(f"{path}: {FOREIGN}")
-    above = name.removesuffix(path.name)
     return FieldSource(above + field_name(path), path.name, {"": path}, channels)
 
 

@@ -9,7 +9,7 @@ from lsm_files import write_lsm
 from PIL import Image
 
 from ctc_mm.errors import ImageReadError
-from ctc_mm.imaging.io import open_field, write_ome_tiff
+from ctc_mm.imaging.io import list_fields, open_field, write_ome_tiff
 
 HEIGHT, WIDTH = 70, 90
 REGION = (11, 5, 83, 64)
@@ -338,3 +338,22 @@ def test_a_region_is_read_without_loading_the_file(tmp_path, packed):
         tracemalloc.stop()
     np.testing.assert_array_equal(region[0], image[0, 1000:1100, 1000:1100])
     assert most_bytes < image.nbytes / 20
+
+
+@pytest.mark.parametrize(
+    ("written", "um_per_px"), [("MPP = 0.4990", 0.499), ("MPP=0.25", 0.25), ("MPP = none", None), ("AppMag = 20", None)]
+)
+def test_an_aperio_slide(tmp_path, written, um_per_px):
+    y, x = np.mgrid[:300, :400]
+    image = np.stack([x * 255 // 400, y * 255 // 300, np.full_like(x, 90)], axis=-1).astype(np.uint8)
+    header = f"Aperio Image Library v11.2.1\r\n400x300 [0,0 400x300] (256x256) JPEG/RGB Q=70|{written}|Left = 1"
+    options = {"photometric": "rgb", "compression": "jpeg", "tile": (128, 128), "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "s.svs") as writer:
+        writer.write(image, description=header, **options)
+        writer.write(image[::4, ::4], description="Aperio Image Library v11.2.1\r\n400x300 -> 100x75 - ", **options)
+    (source,) = list_fields(tmp_path)
+    with source.open() as field:
+        assert (field.channels, field.size_wh, field.um_per_px) == (("red", "green", "blue"), (400, 300), um_per_px)
+        pixels = field.read(["blue", "red"], (120, 100, 200, 140))
+    np.testing.assert_allclose(pixels[1].astype(int), image[100:140, 120:200, 0], atol=12)
+    np.testing.assert_allclose(pixels[0].astype(int), 90, atol=12)
