@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,24 +25,39 @@ class DamageTolerantField(Field):
 
     Args:
         field: what to read; it belongs to this one, which closes it.
-        fill_value: grey value of what is lost, in all channels.
+        fill_value: grey value of what is lost, of all channels or of each by name.
         damaged_xyxy: blocks that are known to be lost; they are not tried.
 
     Attributes: those of ``Field``, and
-        fill_value: as given; may be changed between reads.
+        fill_value: as given; may be changed between reads, as by one who has seen the background.
 
     Raises:
         ValueError: ``fill_value`` is none of the field's dtype, or a block does not lie on the grid.
     """
 
-    def __init__(self, field: Field, fill_value: float = 0, damaged_xyxy: Iterable[RegionXYXY] = ()) -> None:
+    def __init__(
+        self,
+        field: Field,
+        fill_value: float | Mapping[str, float] = 0,
+        damaged_xyxy: Iterable[RegionXYXY] = (),
+    ) -> None:
         super().__init__(field.name, field.paths, field.channel_sources, field.um_per_px, field.notes, field.gaps_xyxy)
-        if not _fits(fill_value, self.dtype):
-            raise ValueError(f"`fill_value` must be a {self.dtype} value. Received: {fill_value!r}")
         self.fill_value = fill_value
         self._damage: dict[RegionXYXY, str] = {}
         self._lock = threading.Lock()
         self.mark_damaged(damaged_xyxy)
+
+    @property
+    def fill_value(self) -> float | Mapping[str, float]:
+        """Grey value of what is lost."""
+        return self._fill_value
+
+    @fill_value.setter
+    def fill_value(self, value: float | Mapping[str, float]) -> None:
+        values = value if isinstance(value, Mapping) else dict.fromkeys(self.channels, value)
+        if not all(_fits(one, self.dtype) for one in values.values()):
+            raise ValueError(f"`fill_value` must be a {self.dtype} value. Received: {value!r}")
+        self._fill_value, self._fill_of = value, dict.fromkeys(self.channels, 0) | dict(values)
 
     @property
     def damaged_xyxy(self) -> tuple[RegionXYXY, ...]:
@@ -89,7 +104,8 @@ class DamageTolerantField(Field):
 
     def _read_in_blocks(self, names: Sequence[str], region: RegionXYXY, blocks: Sequence[RegionXYXY]) -> np.ndarray:
         x0, y0, x1, y1 = region
-        filled = np.full((len(names), y1 - y0, x1 - x0), self.fill_value, self.dtype)
+        filled = np.empty((len(names), y1 - y0, x1 - x0), self.dtype)
+        filled[:] = np.array([self._fill_of[name] for name in names], self.dtype)[:, None, None]
         places = [self.channels.index(name) for name in names]
         for block in blocks:
             pixels = self._read_block(block)
