@@ -128,7 +128,7 @@ class _Look:
             return float(model_level), OF_MODEL
         raise SlideError(
             f"slide {self.field.name}: float pixels reach {brightest:g}, and which value stands for white is not "
-            "known; give it (--white-level)"
+            "known; give it (--settings white_level=N)"
         )
 
     def _refuse_washed_out(self, level: float, source: str) -> None:
@@ -139,5 +139,5 @@ class _Look:
             raise SlideError(
                 f"slide {self.field.name}: {share:.0%} of its pixels are above the white level {level:g} ({source}), "
                 f"up to {int(np.flatnonzero(self._histogram).max())}: to the model it would be all white; give the "
-                "slide's own (--white-level)"
+                "slide's own (--settings white_level=N)"
             )

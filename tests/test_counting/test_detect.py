@@ -168,7 +168,7 @@ def test_a_slide_above_its_white_level_is_refused(tmp_path, slide):
 
 def test_floats_of_unknown_white_are_refused(tmp_path, slide):
     spec = write(tmp_path / "deep.ome.tif", slide[1].astype(np.float32) * 10)
-    with pytest.raises(SlideError, match=r"slide: float pixels reach \d+.*--white-level"):
+    with pytest.raises(SlideError, match=r"slide: float pixels reach \d+.*--settings white_level=N"):
         count(blob_route(), spec)
     assert found(count(blob_route(white_level=2550), spec)) == found(count(blob_route(), file_spec(slide[0])))
 
