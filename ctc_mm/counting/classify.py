@@ -17,7 +17,7 @@ from ctc_mm.counting.classify_channels import choose_channels
 from ctc_mm.counting.classify_settings import ClassifySettings
 from ctc_mm.counting.crop_rule import CropRule
 from ctc_mm.counting.crop_scores import score_in_batches
-from ctc_mm.counting.damaged_cells import check_no_more_damage, losses_of
+from ctc_mm.counting.damaged_cells import look_until_known, losses_of, use_as_known
 from ctc_mm.counting.engines.build import build_classifier_engine
 from ctc_mm.counting.prefetch import prefetch
 from ctc_mm.counting.records import SlideCount, SlideSpec
@@ -90,18 +90,13 @@ class ClassifyRoute:
         return SlidePlan(spec, size_wh, self._tiles(plan).n_tiles, self.settings.tile_px, details)
 
     def first_pass(self, plan: SlidePlan) -> FirstPass:
-        """Measure levels and white of the slide, see where it is empty, draw the overview.
-
-        Where parts are damaged all is read again, so that what is filled is filled throughout.
-        """
+        """Measure levels and white of the slide, see where it is empty, draw the overview."""
         details, threads = plan.details, self.settings.threads
         finder, channels = self._finder(plan), tuple(details["channels"])
         find_in = tuple(channels[place] for place in details["find_in"])
         with self._slides.use(plan.spec, details["target_um_per_px"]) as field:
-            known = None
-            while known != field.damaged_xyxy:
-                known = field.damaged_xyxy
-                look = look_over(field, channels, self.info.white_level, self.settings.white_level, threads)
+            given, of_model = self.settings.white_level, self.info.white_level
+            look = look_until_known(field, lambda: look_over(field, channels, of_model, given, threads))
             levels = finder.measure_levels(field, find_in, threads)
             losses = losses_of(field)
         windows = finder.grid(tuple(details["work_wh"])).windows_xyxy()
@@ -167,11 +162,10 @@ class ClassifyRoute:
     def _find(self, task: TileTask) -> _Tile:
         """Cells of a tile as rows, and their images as the model wants them."""
         plan, levels, details = task.plan, task.first.levels, task.plan.details
-        damaged = levels["losses"]["damaged_xyxy"]
         rows: list[Any] = []
         images: list[np.ndarray] = []
         try:
-            with self._slides.use(plan.spec, details["target_um_per_px"], damaged) as field:
+            with use_as_known(self._slides, plan.spec, levels["losses"], details["target_um_per_px"]) as field:
                 grid = self._tiles(plan)
                 windows = [
                     one for one in grid.windows_of(task.tile).tolist() if one not in set(levels["empty_windows"])
@@ -183,7 +177,6 @@ class ClassifyRoute:
                         found, cut = self._find_in_window(task, block, region, window)
                         rows += [one.to_row() for one in found]
                         images += cut
-                check_no_more_damage(plan.spec.name, levels["losses"], field)
         except ImageReadError as error:
             return _Tile(TileResult(plan.spec.name, task.tile, {}, str(error)), [])
         return _Tile(TileResult(plan.spec.name, task.tile, {"cells": rows}), images)

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.counting.damaged_cells import area_without, check_no_more_damage, drops_from, losses_of, without_lost
+from ctc_mm.counting.damaged_cells import (
+    area_without,
+    drops_from,
+    look_until_known,
+    losses_of,
+    use_as_known,
+    without_lost,
+)
 from ctc_mm.counting.imfish_cells import CLASSES, CTC_CLASS, card_thresholds, counted_cell, definition_of
 from ctc_mm.counting.imfish_settings import ImFISHRouteSettings
 from ctc_mm.counting.nucleus_scores import NucleusScorer
@@ -78,15 +85,9 @@ class ImFISHRoute:
             return SlidePlan(spec, field.size_wh, n_tiles, tile_px, details)
 
     def first_pass(self, plan: SlidePlan) -> FirstPass:
-        """Measure the levels of the channels and draw the overview; each tile of each channel is read once.
-
-        Where parts are damaged all is read again: a block is lost for all channels, and not all of them knew.
-        """
+        """Measure the levels of the channels and draw the overview; each tile of each channel is read once."""
         with self._slides.use(plan.spec) as field:
-            known = None
-            while known != field.damaged_xyxy:
-                known = field.damaged_xyxy
-                thresholds, overview = self._look_over(field)
+            thresholds, overview = look_until_known(field, lambda: self._look_over(field))
             levels = {"thresholds": thresholds.to_dict(), "losses": losses_of(field), "brightest": overview.brightest}
         colours = {name: CHANNEL_COLOURS[name] for name in channels_of(self.settings.rule)}
         return FirstPass(json.loads(json.dumps(levels)), overview.fluorescence(colours))
@@ -122,12 +123,11 @@ class ImFISHRoute:
         thresholds = ImFISHThresholds.from_dict(levels["thresholds"])
         images: list[np.ndarray] = []
         try:
-            with self._slides.use(plan.spec, damaged_xyxy=levels["losses"]["damaged_xyxy"]) as field:
+            with use_as_known(self._slides, plan.spec, levels["losses"]) as field:
                 region = tiles_of(plan.size_wh, plan.tile_px)[task.tile]
                 found = TileReader(field, thresholds, outlines=True).measure_tile(region)
                 if self._scorer is not None:
                     images = self._scorer.cut(field, [one.box_xyxy for one in found], levels["brightest"])
-                check_no_more_damage(plan.spec.name, levels["losses"], field)
         except ImageReadError as error:
             return TileResult(plan.spec.name, task.tile, {}, str(error)), []
         return TileResult(plan.spec.name, task.tile, {"nuclei": [one.to_row() for one in found]}), images
