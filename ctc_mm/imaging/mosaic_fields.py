@@ -16,6 +16,8 @@ from ctc_mm.imaging.mosaic_positions import Position, Positions
 from ctc_mm.imaging.tiff_field import TiffChannels
 from ctc_mm.imaging.tiff_metadata import square_um_per_px
 
+# No mosaic of a microscope is wider: half a metre at 0.05 um per px.
+LARGEST_PX = 10_000_000
 _SHOWN = 5
 
 
@@ -117,7 +119,14 @@ def place_fields(
             "fields say how large a pixel is; give um_per_px (--um-per-px)"
         )
     xy = np.array([field.xy for field in positions.fields], np.float64)
-    corners = np.rint((xy - xy.min(axis=0)) / (scale if positions.in_um else 1.0)).astype(np.int64)
+    apart = (xy - xy.min(axis=0)) / (scale if positions.in_um else 1.0)
+    farthest = apart.max(axis=1).argmax()
+    if not apart.max() <= LARGEST_PX:
+        raise ImageReadError(
+            f"{positions.fields[farthest].place}: the field lies {apart[farthest].max():g} px from the others; mend its "
+            "position, or the unit of the columns"
+        )
+    corners = np.rint(apart).astype(np.int64)
     placed = [
         PlacedField(field.path, field.channel, (int(x), int(y), int(x) + width, int(y) + height))
         for field, (x, y), ((width, height), _) in zip(positions.fields, corners, headers, strict=True)
