@@ -123,8 +123,8 @@ def place_fields(
     farthest = apart.max(axis=1).argmax()
     if not apart.max() <= LARGEST_PX:
         raise ImageReadError(
-            f"{positions.fields[farthest].place}: the field lies {apart[farthest].max():g} px from the others; mend its "
-            "position, or the unit of the columns"
+            f"{positions.fields[farthest].place}: the field lies {apart[farthest].max():g} px from the others; mend "
+            "its position, or the unit of the columns"
         )
     corners = np.rint(apart).astype(np.int64)
     placed = [
