@@ -140,3 +140,13 @@ def test_blocks_come_by_row_and_column_and_threads_agree(path):
     assert len(results) == 4
     for result in results:
         np.testing.assert_array_equal(result, image)
+
+
+def test_each_channel_can_have_its_own_fill_value(path):
+    with DamageTolerantField(open_field(path), {"1": 9}) as field:
+        pixels = field.read(["1", "0"], BLOCK)
+        assert (set(pixels[0].ravel()), set(pixels[1].ravel())) == ({9}, {0})
+        field.fill_value = 4
+        assert set(field.read(None, BLOCK).ravel()) == {4}
+        with pytest.raises(ValueError, match="`fill_value` must be a uint16 value. Received"):
+            field.fill_value = {"0": 70000}
