@@ -122,12 +122,7 @@ class WindowStream:
             tile.pixels = None
 
     def _prepare(self, window: _Window) -> np.ndarray:
-        """What the model is shown."""
-        # The model's own loader refuses a window that is mostly above white; for the slide that was decided once.
-        pixels, level = window.pixels, window.tile.white_level
-        if pixels.dtype.kind == "f" or level < np.iinfo(pixels.dtype).max:
-            pixels = np.minimum(pixels, pixels.dtype.type(level))
-        return self._engine.prepare(pixels, level)
+        return prepare_window(self._engine, window.pixels, window.tile.white_level)
 
     def _detect(self, batch: tuple[tuple[_Window, np.ndarray], ...]) -> list[WindowDetections]:
         """What counts of the findings in a batch."""
@@ -136,6 +131,14 @@ class WindowStream:
     def _kept(self, found: WindowDetections) -> WindowDetections:
         kept = found.scores.astype(np.float64) >= self._least_scores[found.labels]
         return WindowDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
+
+
+def prepare_window(engine: DetectorEngine, pixels: np.ndarray, white_level: float) -> np.ndarray:
+    """What the model is shown of a window, see ``DetectorEngine.prepare``."""
+    # The model's own loader refuses a window that is mostly above white; for the slide that was decided once.
+    if pixels.dtype.kind == "f" or white_level < np.iinfo(pixels.dtype).max:
+        pixels = np.minimum(pixels, pixels.dtype.type(white_level))
+    return engine.prepare(pixels, white_level)
 
 
 def _batches(pairs: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:

@@ -16,6 +16,8 @@ from ctc_mm.counting.exchange.table import write_detections
 from ctc_mm.counting.patients import make_summary
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount, SlideSpec, as_json
+from ctc_mm.counting.report.cam import explain_count
+from ctc_mm.counting.report.index import write_index
 from ctc_mm.counting.report.write import write_report
 from ctc_mm.counting.route import JsonDict, RouteSpec
 from ctc_mm.counting.slides import open_slide
@@ -26,6 +28,7 @@ from ctc_mm.errors import SlideError
 from ctc_mm.formats.files import atomic_write_bytes
 
 CARD, OVERVIEW, GEOJSON, COCO, REPORT = "count.json", "overview.png", "cells.geojson", "cells.coco.json", "report.html"
+INDEX = "index.html"
 TABLES = {"csv": "detections.csv", "parquet": "detections.parquet"}
 
 
@@ -86,7 +89,7 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
     card = make_card(count, recovery=known, performance=options.performance)
     files.append(write_card(folder / CARD, card))
     if options.report:
-        files.append(_write_report(folder / REPORT, count, card, options))
+        files.append(_write_report(folder / REPORT, count, card, options, route))
     for name in {*TABLES.values(), OVERVIEW, REPORT} - {file.name for file in files}:  # of other options, earlier
         (folder / name).unlink(missing_ok=True)
     return files
@@ -112,12 +115,16 @@ def write_summary(
     """
     cards = [read_card(folder / CARD) for folder in folders]
     summary = make_summary(cards, recovery=options.recovery, failed=failed)
-    return write_summary_files(out_dir, summary)
+    return [*write_summary_files(out_dir, summary), write_index(out_dir / INDEX, summary)]
 
 
-def _write_report(path: Path, count: SlideCount, card: JsonDict, options: OutputOptions) -> Path:
+def _write_report(path: Path, count: SlideCount, card: JsonDict, options: OutputOptions, route: RouteSpec) -> Path:
+    cams, cam_note = explain_count(count, route) if options.cam and options.gallery else ({}, "")
     with open_slide(count.spec) as field:
-        return write_report(path, count, card, field=field, performance=options.performance, gallery=options.gallery)
+        return write_report(
+            path, count, card, field=field, cams=cams, cam_note=cam_note, performance=options.performance,
+            gallery=options.gallery,
+        )  # fmt: skip
 
 
 def _write_overview(path: Path, count: SlideCount) -> Path:

@@ -33,18 +33,20 @@ def to_display(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
 
 
-def blend_heat(image_rgb: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.ndarray:
+def blend_heat(image_rgb: np.ndarray, cam: np.ndarray, strength: float = 0.6, top: float | None = None) -> np.ndarray:
     """Lay a map over an image, red where it is highest; where the map is 0 the image stays as it is.
 
     Args:
         image_rgb: uint8 (H, W, 3).
         cam: float (H, W) in [0, 1]; stretched to its own maximum, since a weighted sum rarely reaches 1.
         strength: opacity of the hottest pixel.
+        top: value shown as hottest, where the map is a part of a larger one; None: its own maximum.
 
     Returns:
         uint8 (H, W, 3) RGB.
     """
-    top = float(cam.max()) if cam.size else 0.0
+    if top is None:
+        top = float(cam.max()) if cam.size else 0.0
     heat = cam / top if top > 0 else cam
     colors = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
     opacity = strength * np.clip(heat, 0, 1)[..., None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount
+from ctc_mm.counting.report.cam import CellCAM, heat_pictures
 from ctc_mm.counting.report.cell_data import (
     HIGHLIGHTS,
     SCORE_DIGITS,
@@ -47,7 +48,7 @@ def write_report(
     card: Mapping[str, Any],
     *,
     field: Field | None = None,
-    cams: Mapping[int, np.ndarray] | None = None,
+    cams: Mapping[int, CellCAM] | None = None,
     cam_note: str = "",
     performance: Performance | None = None,
     gallery: int = GALLERY,
@@ -61,8 +62,7 @@ def write_report(
         card: its count card (``count_card.make_card``), whose numbers are shown.
         field: the opened slide, from which pictures of the cells are cut; None: cells are shown as the overview has
             them.
-        cams: place of a cell in ``count.cells`` to its Grad-CAM, float (h, w) in [0, 1] over the window that its
-            thumbnail shows (``cam.explain_cells``).
+        cams: place of a cell in ``count.cells`` to its Grad-CAM (``cam.explain_count``).
         cam_note: what to say of the Grad-CAMs, or of why there are none.
         performance: of the model in its test; its curves are drawn where their files are.
         gallery: most cells that get pictures of their own.
@@ -173,16 +173,15 @@ def _cut(
 
 
 def _cam_sheets(
-    cut: Thumbnails | None, look: ChannelLook | None, pictured: Sequence[int], cams: Mapping[int, np.ndarray]
+    cut: Thumbnails | None, look: ChannelLook | None, pictured: Sequence[int], cams: Mapping[int, CellCAM]
 ) -> tuple[Sheets | None, list[int]]:
     explained = [place for place in pictured if place in cams]
     if cut is None or look is None or not explained:
         return None, []
-    from ctc_mm.counting.report.cam import heat_pictures
-
     numbers = {place: number for number, place in enumerate(pictured)}
-    grounds = cut.strips[[numbers[place] for place in explained], :, : cut.side_px]
-    return pack_sheets(heat_pictures(grounds, [cams[place] for place in explained])), explained
+    shown = [numbers[place] for place in explained]
+    grounds, windows = cut.strips[shown, :, : cut.side_px], cut.windows_xyxy[shown]
+    return pack_sheets(heat_pictures(grounds, windows, [cams[place] for place in explained])), explained
 
 
 def _pictures(count: SlideCount, sheets: Sheets | None, cam_sheets: Sheets | None) -> dict[str, str]:
