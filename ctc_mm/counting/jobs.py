@@ -165,4 +165,4 @@ def _lost(count: SlideCount) -> str:
     """What of the slide was not looked at, in words."""
     reasons = {drop.reason for drop in count.drops if drop.area_px}
     share = 1 - count.area.share
-    return "" if count.is_complete else f"{share:.2%} of the slide could not be read ({'; '.join(sorted(reasons))})"
+    return "" if count.is_complete else f"{share:.2%} of the slide was not looked at ({'; '.join(sorted(reasons))})"

@@ -117,7 +117,7 @@ def slide_specs(args: argparse.Namespace, report: ConversionReport) -> list[Slid
 
     names = ("channels", "um_per_px", "patient", "role", "volume_ml", "dilution", "spiked")
     known = {name: getattr(args, name) for name in names}
-    return find_slides(args.inputs, table=args.slides, report=report, **known)
+    return find_slides(args.inputs, table=args.slides, leave_out=args.out, report=report, **known)
 
 
 def output_options(args: argparse.Namespace) -> Any:

@@ -296,4 +296,4 @@ def test_incomplete_slide_is_told(count, monkeypatch):
     result = count()
     assert [one.complete for one in result.slides] == [False] * 3
     assert not result.is_complete
-    assert "incomplete: a: 4.06% of the slide could not be read (tile 3 cannot be decoded)" in list(result.lines())
+    assert "incomplete: a: 4.06% of the slide was not looked at (tile 3 cannot be decoded)" in list(result.lines())
