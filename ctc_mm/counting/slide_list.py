@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import unicodedata
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,13 +19,14 @@ from ctc_mm.formats.report import SHOWN_PROBLEMS, ConversionReport
 from ctc_mm.imaging.channels import ChannelMap, check_channel_map, is_pattern, parse_channel_map
 from ctc_mm.imaging.decode import is_tiff
 from ctc_mm.imaging.field_files import field_name
-from ctc_mm.imaging.field_list import FOREIGN, FOREIGN_SUFFIXES, FieldSource, list_fields
+from ctc_mm.imaging.field_list import FIELD_SUFFIXES, FOREIGN, FOREIGN_SUFFIXES, FieldSource, list_fields
 from ctc_mm.imaging.one_field import source_by_patterns
 from ctc_mm.imaging.slide_folders import is_slide_folder
 
 # What no file system takes in a name, and what separates folders.
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 _LONGEST_NAME = 120
+NO_IMAGE = "file that is no image"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def find_slides(
     patient: str | None = None,
     role: str | None = None,
     spiked: float | None = None,
+    leave_out: str | Path | None = None,
     report: ConversionReport | None = None,
 ) -> list[SlideSpec]:
     """Find the slides that a user names; none is opened.
@@ -61,6 +64,7 @@ def find_slides(
         patient: whose blood it is.
         role: ``patient``, ``blank`` or ``spike_in``; None: ``spike_in`` where ``spiked`` is given, else ``patient``.
         spiked: number of cells added.
+        leave_out: folder of results; what lies in it is no slide to a folder or pattern that holds it.
         report: counts the images of folders that belong to no slide; without one they are warned of.
 
         What a table says of a slide goes before the arguments.
@@ -74,7 +78,7 @@ def find_slides(
             column, value and cure.
     """
     given = {"um_per_px": um_per_px, "volume_ml": volume_ml, "dilution": dilution, "patient": patient, "role": role}
-    finder = _Finder({**given, "spiked": spiked}, channels, report)
+    finder = _Finder({**given, "spiked": spiked}, channels, None if leave_out is None else Path(leave_out), report)
     for one in inputs:
         finder.collect(str(one), finder.of_input)
     if table is not None:
@@ -90,13 +94,19 @@ class _Finder:
     Args:
         known: fields of ``SlideSpec`` that hold for all slides; None where not given.
         channels: channel map for all slides.
+        leave_out: folder of results.
         report: of what belongs to no slide.
     """
 
     def __init__(
-        self, known: dict[str, Any], channels: ChannelMap | str | None, report: ConversionReport | None
+        self,
+        known: dict[str, Any],
+        channels: ChannelMap | str | None,
+        leave_out: Path | None,
+        report: ConversionReport | None,
     ) -> None:
         self._known, self._report = known, report
+        self._results = None if leave_out is None else leave_out.resolve()
         self._channels = _channel_map(channels)
         self._found: list[_Found] = []
         self._problems: list[str] = []
@@ -136,8 +146,9 @@ class _Finder:
         below = ((match, match.relative_to(root)) for match in root.glob(str(path.relative_to(root))))
         matches = sorted(match for match, rest in below if not any(part[0] == "." for part in rest.parts))
         matches = [match for match in matches if not any(is_slide_folder(above) for above in match.parents)]
+        matches = [match for match in matches if not self._is_result(match) and self._can_be_slide(match)]
         if not matches:
-            raise SlideError(f"{text}: no file or folder has such a name; check the pattern")
+            raise SlideError(f"{text}: no image or folder has such a name; check the pattern")
         for match in matches:
             inner = match.relative_to(root)
             above = "".join(f"{part}/" for part in inner.parts[:-1])
@@ -156,7 +167,11 @@ class _Finder:
         if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
             self.of_table(str(path))
         elif path.is_dir() and not is_slide_folder(path):
-            for source in list_fields(path, self._channels, report=self._report):
+            listed = list_fields(path, self._channels, report=self._report)
+            sources = [source for source in listed if not self._is_result(path / source.relative_path)]
+            if not sources:
+                raise SlideError(f"{path}: holds no slide, only results of a count; name the slides")
+            for source in sources:
                 self._add(str(path / source.relative_path), replace(source, name=as_folder + source.name), self._known)
         else:
             source = _source_of(path, above, self._channels)
@@ -188,6 +203,21 @@ class _Finder:
         except ValueError as error:
             raise SlideError(f"{place}: {error}") from error
         self._found.append(_Found(place, spec))
+
+    def _is_result(self, path: Path) -> bool:
+        return self._results is not None and path.resolve().is_relative_to(self._results)
+
+    def _can_be_slide(self, match: Path) -> bool:
+        """Whether a file that fits a pattern may be meant; others are told."""
+        suffix = match.suffix.lower()
+        if match.is_dir() or suffix in (*FIELD_SUFFIXES, *TABLE_SUFFIXES):
+            return True
+        reason = FOREIGN if suffix in FOREIGN_SUFFIXES else NO_IMAGE
+        if self._report is None:
+            warnings.warn(f"{match}: {reason}", stacklevel=5)
+        else:
+            self._report.skip(reason, str(match))
+        return False
 
     def _is_known(self, source: FieldSource) -> bool:
         return any(_same_files(found.spec.source, source) for found in self._found)

@@ -43,7 +43,9 @@ def test_nothing_is_given(tmp_path):
     assert problems() == ("no slide is given; name files, folders, patterns such as 'day1/*.tif', or a table of slides")
     assert problems(tmp_path).startswith(f"{tmp_path}: no field found; there are: no file with a suffix of")
     assert problems(tmp_path / "no.tif") == f"{tmp_path / 'no.tif'}: no such file or folder; check the path"
-    assert problems(tmp_path / "*.tif") == f"{tmp_path / '*.tif'}: no file or folder has such a name; check the pattern"
+    assert (
+        problems(tmp_path / "*.tif") == f"{tmp_path / '*.tif'}: no image or folder has such a name; check the pattern"
+    )
 
 
 def test_files_in_the_order_given(slides):
@@ -85,7 +87,7 @@ def test_a_zarr_folder_and_a_mosaic_are_a_slide_each(slides):
     (slides / "m" / "positions.csv").write_text("file,x_px,y_px\nf.png,0,0\n")
     assert names(find_slides([slides])) == ["c", "m", "p1_a", "p1_b", "p2_a", "z"]
     assert names(find_slides([slides / "m", slides / "z.zarr"])) == ["m", "z"]
-    assert "no file or folder has such a name" in problems(slides / "**" / "f.png")
+    assert "no image or folder has such a name" in problems(slides / "**" / "f.png")
     table = write_table(slides, "slide\nm\nz.zarr\np1/a.tif\n")
     specs = find_slides([table])
     assert names(specs) == ["m", "z", "a"]
@@ -274,3 +276,18 @@ def test_files_of_other_kinds_are_told(slides):
 )
 def test_names_fit_any_file_system(field, name):
     assert name_for_files(field) == name
+
+
+def test_results_of_a_former_run_are_no_slides(slides):
+    out = slides / "results"
+    for name in ("c/overview.png", "p1_a/overview.png"):
+        write_image(out / name, np.ones((2, 2), np.uint8))
+    assert "results_c_overview" in names(find_slides([slides]))
+    with pytest.warns(UserWarning, match=r"notes.txt: file that is no image"):
+        find_slides([slides / "*"], leave_out=out)
+    for given in ([slides], [slides / "**" / "*.*"], [slides / "*"]):
+        report = ConversionReport()
+        assert names(find_slides(given, leave_out=out, report=report)) == ["c", "p1_a", "p1_b", "p2_a"]
+        assert report.skipped == ({} if given == [slides] else {"file that is no image": [str(slides / "notes.txt")]})
+    assert problems(out, leave_out=out) == f"{out}: holds no slide, only results of a count; name the slides"
+    assert names(find_slides([out / "c" / "overview.png"], leave_out=out)) == ["overview"]
