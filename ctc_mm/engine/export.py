@@ -12,7 +12,7 @@ import torch
 
 from ctc_mm.counting.engines.base import DETECTOR, ONNXRUNTIME, OPENVINO, EngineSettings, ModelInfo
 from ctc_mm.counting.engines.model_file import FACTS_KEY, ModelFacts
-from ctc_mm.counting.engines.sessions import BOXES, INPUT, PROBABILITIES, SCORES
+from ctc_mm.counting.engines.sessions import BOXES, FACTORS, INPUT, PROBABILITIES, SCORES
 from ctc_mm.counting.engines.torch_engine import TorchModel
 from ctc_mm.engine.export_check import compare_with_torch
 from ctc_mm.engine.export_graph import ClassifierGraph, DetectorGraph
@@ -111,7 +111,7 @@ def require_packages(format_name: str) -> None:
 def _graph_of(loaded: TorchModel) -> tuple[torch.nn.Module, list[str], Any]:
     if loaded.info.kind == DETECTOR:
         graph = DetectorGraph(loaded.trained.model, loaded.info.input_chw)
-        return graph, [SCORES, BOXES], graph.rules()
+        return graph, [SCORES, BOXES, FACTORS][: 3 if graph.has_factors else 2], graph.rules()
     return ClassifierGraph(loaded.trained.model), [PROBABILITIES], None
 
 

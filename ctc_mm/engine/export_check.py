@@ -9,6 +9,7 @@ import torch
 
 from ctc_mm.counting.engines.base import DETECTOR, EngineSettings, WindowDetections
 from ctc_mm.counting.engines.exported import ExportedClassifier, ExportedDetector
+from ctc_mm.counting.engines.sessions import BOXES, FACTORS, SCORES
 from ctc_mm.counting.engines.torch_engine import TorchClassifier, TorchDetector, TorchModel
 from ctc_mm.engine.export_graph import DetectorGraph
 from ctc_mm.errors import EngineError
@@ -58,13 +59,15 @@ def _check_detector(loaded: TorchModel, settings: EngineSettings, batch: np.ndar
     with torch.inference_mode():
         graph = DetectorGraph(loaded.trained.model, loaded.info.input_chw)
         expected = [one.numpy() for one in graph(torch.from_numpy(batch))]
-    scores, boxes = exported.raw(batch)
+    raw = exported.raw(batch)
+    found = [raw[name] for name in (SCORES, BOXES, FACTORS) if name in raw]
+    boxes = found.pop(1).reshape(-1, 4), expected.pop(1).reshape(-1, 4)
     pairs = list(zip(ours, theirs, strict=True))
     total = sum(len(one.scores) + len(other.scores) for one, other in pairs)
     unmatched = sum(_unmatched(one, other) + _unmatched(other, one) for one, other in pairs)
     return {
-        "score_difference": float(np.abs(scores - expected[0]).max()),
-        "least_iou": float(iou_of_pairs(boxes.reshape(-1, 4), expected[1].reshape(-1, 4)).min()),
+        "score_difference": max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)),
+        "least_iou": float(iou_of_pairs(*boxes).min()),
         "boxes": float(sum(len(one.scores) for one in ours)),
         "unmatched": unmatched / total if total else 0.0,
     }

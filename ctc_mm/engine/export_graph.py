@@ -36,31 +36,32 @@ class DetectorGraph(nn.Module):
         check_detector(model)
         self.model = model
         with torch.no_grad():
-            maps = self._head_outputs(torch.zeros(1, *input_chw))[0]
-        sizes = [level.shape[-2:] for level in maps]
+            outputs = self._head_outputs(torch.zeros(1, *input_chw))
+        self.has_factors = len(outputs) > 2
+        sizes = [level.shape[-2:] for level in outputs[0]]
         priors = model.bbox_head.prior_generator.grid_priors(sizes, dtype=torch.float32, device="cpu")
         self.level_sizes = tuple(len(level) for level in priors)
         self.register_buffer("priors", torch.cat(priors), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network.
 
         Args:
             images: float32 (N, C, H, W), 0 to 255.
 
         Returns:
-            Scores (N, P, classes) without the background, and boxes (N, P, 4) in pixels of the input, not clipped.
+            Scores (N, P, classes) without the background; boxes (N, P, 4) in pixels of the input, not clipped; and of
+            heads that have one (centerness, IoU) the factor (N, P) of the scores, which counts after their selection.
         """
         head, outputs = self.model.bbox_head, self._head_outputs(images)
         logits = _rows(outputs[0], head.cls_out_channels)
         scores = logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
-        if len(outputs) > 2:  # centerness, IoU
-            scores = scores * _rows(outputs[2], 1).sigmoid()
         deltas = _rows(outputs[1], 4)
         count = images.shape[0]
         priors = self.priors.expand(count, -1, -1).flatten(0, 1)
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
-        return scores, boxes.unflatten(0, (count, -1))
+        found = (scores, boxes.unflatten(0, (count, -1)))
+        return (*found, _rows(outputs[2], 1)[..., 0].sigmoid()) if self.has_factors else found
 
     def _head_outputs(self, images: Tensor) -> tuple:
         # MMDetection's own class adds lists of sizes to the tensors, which no graph can hold.

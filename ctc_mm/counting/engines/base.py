@@ -99,7 +99,7 @@ class EngineSettings:
 
     Attributes:
         config, checkpoint: of a model that PyTorch runs.
-        model: instead, the file that tools/export.py made (``.onnx``, or ``.xml`` of OpenVINO).
+        model: instead, the file that tools/export.py made (``.onnx``, which both engines run, or ``.xml`` of OpenVINO).
         engine: ``torch``, ``onnxruntime`` or ``openvino``; None: by what is given.
         device: ``cpu``, ``cuda``, ``cuda:1``; of OpenVINO also ``gpu``.
         batch_size: images the model sees at once; shorter batches are filled up.

@@ -12,7 +12,7 @@ from ctc_mm.counting.engines.facts import file_hash
 from ctc_mm.counting.engines.model_file import ModelFacts
 from ctc_mm.counting.engines.post_processing import select_boxes
 from ctc_mm.counting.engines.preparation import Preparation, array_steps, window_of
-from ctc_mm.counting.engines.sessions import BOXES, PROBABILITIES, SCORES, Session, open_session
+from ctc_mm.counting.engines.sessions import BOXES, FACTORS, PROBABILITIES, SCORES, Session, open_session
 from ctc_mm.engine.compatibility import KIND_OF_SCOPE
 from ctc_mm.engine.setup import register_all_modules
 from ctc_mm.errors import ConfigError
@@ -65,15 +65,16 @@ class ExportedDetector(_ExportedEngine):
                 "the model with it"
             )
 
-    def raw(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of all priors: scores float32 (N, P, classes), boxes float32 (N, P, 4) in pixels of the network's input."""
-        found = self._run(batch)
-        return found[SCORES][: len(batch)], found[BOXES][: len(batch)]
+    def raw(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """Of all priors, what ``export_graph.DetectorGraph`` gives, by name."""
+        return {name: values[: len(batch)] for name, values in self._run(batch).items()}
 
     def __call__(self, batch: np.ndarray) -> list[WindowDetections]:
         """See ``DetectorEngine``."""
-        rows = zip(*self.raw(batch), strict=True)
-        return [select_boxes(scores, boxes, self.facts.boxes, self.geometry) for scores, boxes in rows]
+        found = self.raw(batch)
+        factors = found.get(FACTORS, [None] * len(batch))
+        windows = zip(found[SCORES], found[BOXES], factors, strict=True)
+        return [select_boxes(one, boxes, self.facts.boxes, self.geometry, of) for one, boxes, of in windows]
 
 
 class ExportedClassifier(_ExportedEngine):

@@ -20,7 +20,7 @@ class BoxRules:
 
     Attributes:
         score_thr: only higher scores are boxes.
-        nms_pre: best boxes a level that enter NMS; below 1: all.
+        nms_pre: best boxes a level that enter NMS.
         nms: type and arguments of ``mmcv.ops.batched_nms``.
         max_per_img: best boxes that are kept.
         min_bbox_size: smaller sides, in pixels of the window, are no boxes; below 0: all are.

@@ -12,7 +12,13 @@ from ctc_mm.counting.engines.model_file import BoxRules
 from ctc_mm.counting.engines.preparation import Geometry
 
 
-def select_boxes(scores: np.ndarray, boxes_xyxy: np.ndarray, rules: BoxRules, geometry: Geometry) -> WindowDetections:
+def select_boxes(
+    scores: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    rules: BoxRules,
+    geometry: Geometry,
+    factors: np.ndarray | None = None,
+) -> WindowDetections:
     """Boxes of one window, as ``BaseDenseHead.predict_by_feat`` selects them.
 
     Args:
@@ -20,17 +26,20 @@ def select_boxes(scores: np.ndarray, boxes_xyxy: np.ndarray, rules: BoxRules, ge
         boxes_xyxy: float32 (P, 4), decoded, pixels of the network's input.
         rules: the model's ``test_cfg``.
         geometry: how the window lies in the input.
+        factors: float32 (P,), what the scores are multiplied by once they are above the threshold (centerness); None:
+            nothing.
     """
+    places = torch.arange(len(scores)).split(rules.level_sizes)
+    levels = torch.from_numpy(scores).split(rules.level_sizes)
     candidates = [
-        filter_scores_and_topk(level, rules.score_thr, rules.nms_pre, dict(boxes=boxes))
-        for level, boxes in zip(
-            torch.from_numpy(scores).split(rules.level_sizes),
-            torch.from_numpy(boxes_xyxy).split(rules.level_sizes),
-            strict=True,
-        )
+        filter_scores_and_topk(level, rules.score_thr, rules.nms_pre, dict(priors=priors))
+        for level, priors in zip(levels, places, strict=True)
     ]
-    best, labels = (torch.cat([level[place] for level in candidates]) for place in (0, 1))
-    boxes = torch.cat([level[3]["boxes"] for level in candidates])
+    best, labels = (torch.cat([level[part] for level in candidates]) for part in (0, 1))
+    priors = torch.cat([level[3]["priors"] for level in candidates])
+    boxes = torch.from_numpy(boxes_xyxy)[priors]
+    if factors is not None:
+        best = best * torch.from_numpy(factors)[priors]
     if rules.clip:
         height, width = geometry.image_hw
         boxes = boxes.clamp(min=0).minimum(boxes.new_tensor((width, height, width, height)))
@@ -39,7 +48,7 @@ def select_boxes(scores: np.ndarray, boxes_xyxy: np.ndarray, rules: BoxRules, ge
         keep = ((boxes[:, 2:] - boxes[:, :2]) > rules.min_bbox_size).all(dim=1)
         boxes, best, labels = boxes[keep], best[keep], labels[keep]
     if len(boxes):
-        kept, places = batched_nms(boxes, best, labels, dict(rules.nms))
-        boxes, best, labels = boxes[places], kept[:, -1], labels[places]
+        kept, order = batched_nms(boxes, best, labels, dict(rules.nms))
+        boxes, best, labels = boxes[order], kept[:, -1], labels[order]
     most = slice(rules.max_per_img if rules.max_per_img > 0 else None)
     return WindowDetections(boxes[most].numpy(), best[most].numpy(), labels[most].numpy().astype(np.int64))

@@ -13,7 +13,7 @@ from ctc_mm.counting.engines.failures import failures_named
 from ctc_mm.counting.engines.model_file import FACTS_KEY
 from ctc_mm.errors import CheckpointError, EngineError, InstallationError
 
-INPUT, SCORES, BOXES, PROBABILITIES = "images", "scores", "boxes_xyxy", "probabilities"
+INPUT, SCORES, BOXES, FACTORS, PROBABILITIES = "images", "scores", "boxes_xyxy", "factors", "probabilities"
 
 
 class Session(Protocol):
@@ -94,8 +94,10 @@ class OpenVINOSession:
         try:
             model = core.read_model(path)
         except Exception as error:  # OpenVINO throws RuntimeError, and others of its own
-            raise _unreadable(path, "OpenVINO (.xml, with its .bin beside it)", error) from error
-        self.facts: str | None = model.get_rt_info(FACTS_KEY).astype(str) if model.has_rt_info(FACTS_KEY) else None
+            raise _unreadable(path, "OpenVINO (.xml with its .bin beside it, or .onnx)", error) from error
+        # An .onnx file's metadata lies one level deeper.
+        places = [place for place in ([FACTS_KEY], ["framework", FACTS_KEY]) if model.has_rt_info(place)]
+        self.facts: str | None = model.get_rt_info(places[0]).astype(str) if places else None
         self._name, self._device = str(path), settings.device
         properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if settings.threads is not None:
