@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.counting.damaged_cells import check_no_more_damage, losses_of
+from ctc_mm.counting.damaged_cells import look_until_known, losses_of, use_as_known
 from ctc_mm.counting.detect_cells import count_of, merge_rules
 from ctc_mm.counting.detect_plan import SlideFit, fit_slide
 from ctc_mm.counting.detect_settings import DetectSettings, engine_settings
@@ -82,9 +82,11 @@ class DetectRoute:
             SlideError: no white level is known, or most of the slide is above it.
         """
         fit = SlideFit.from_json(plan.details)
-        given = self.settings.white_level
+        levels_known = (self.engine.info.white_level, self.settings.white_level)
         with self._slides.use(plan.spec, fit.target_um_per_px) as field:
-            look = look_over(field, fit.channels, self.engine.info.white_level, given, self.settings.threads)
+            look = look_until_known(
+                field, lambda: look_over(field, fit.channels, *levels_known, threads=self.settings.threads)
+            )
             losses = losses_of(field)
         shown = look.contrast.holds_something(fit.grid.windows_xyxy())
         levels = {
@@ -114,9 +116,8 @@ class DetectRoute:
         if len(windows):
             tile.region_xyxy = region_of(tile.windows_xyxy, fit.grid.size_wh)
             try:
-                with self._slides.use(task.plan.spec, fit.target_um_per_px, losses["damaged_xyxy"]) as field:
+                with use_as_known(self._slides, task.plan.spec, losses, fit.target_um_per_px) as field:
                     planes = field.read(fit.channels, tile.region_xyxy)
-                    check_no_more_damage(task.plan.spec.name, losses, field)
             except (ImageReadError, SlideError) as error:
                 tile.error = str(error)
             else:

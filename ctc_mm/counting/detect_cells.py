@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.counting.damaged_cells import area_without, drops_from
+from ctc_mm.counting.damaged_cells import drops_from, lost_px
 from ctc_mm.counting.detect_plan import SlideFit
 from ctc_mm.counting.detect_settings import DetectSettings
 from ctc_mm.counting.detect_stream import payloads_of
@@ -149,11 +149,10 @@ def _area_and_drops(
 ) -> tuple[AnalysedArea, tuple[Drop, ...]]:
     """What was looked at; damage costs the cores of all windows that show it, since scores hang on whole windows."""
     cores, losses = fit.grid.cores_xyxy(), levels["losses"]
-    gaps = losses["gaps_xyxy"]
     lost_cores = cores[dropped].tolist()
     empty = np.setdiff1d(np.array(levels["empty_windows"], np.int64), dropped)
-    lost = _union_px(fit, [*lost_cores, *gaps])
-    background = _union_px(fit, [*lost_cores, *gaps, *cores[empty].tolist()]) - lost
+    lost = lost_px(losses, lost_cores)
+    background = lost_px(losses, [*lost_cores, *cores[empty].tolist()]) - lost
     total = plan.size_wh[0] * plan.size_wh[1]
     # From pixels of the field to those of the slide.
     per_px = total / (fit.field_wh[0] * fit.field_wh[1])
@@ -162,13 +161,9 @@ def _area_and_drops(
     drops = [_moved(drop, fit) for drop in drops_from(losses)]
     if len(dropped):
         regions = tuple(_to_slide(core, fit) for core in lost_cores[:MOST_REGIONS])
-        cost = round(_union_px(fit, lost_cores) * per_px)
+        cost = round(int(np.prod(cores[dropped][:, 2:] - cores[dropped][:, :2], axis=1).sum()) * per_px)
         drops.append(Drop("window", DAMAGED_WINDOW, len(dropped), cost, regions))
     return area, tuple(drops)
-
-
-def _union_px(fit: SlideFit, regions: list[Sequence[int]]) -> int:
-    return area_without(fit.field_wh, {"damaged_xyxy": regions, "gaps_xyxy": []}).dropped_px
 
 
 def _moved(drop: Drop, fit: SlideFit) -> Drop:

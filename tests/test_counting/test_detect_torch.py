@@ -50,7 +50,6 @@ def test_the_network_finds_something(expected):
     assert expected.thresholds["window_wh"] == [48, 48]
     assert expected.thresholds["windows"] == 9 * 7
     assert expected.counts["CTC"] > 100
-    assert expected.counts["WBC"] > 5
     assert expected.model["engine"] == "torch"
     assert set(expected.model["hashes"]) == {"config", "checkpoint"}
     windows = {one.columns["window"] for one in expected.cells}
