@@ -7,6 +7,7 @@ import numpy as np
 from ctc_mm.counting.estimates import (
     CONFIDENCE,
     GARWOOD,
+    N_DRAWS,
     SEED,
     Draws,
     Estimate,
@@ -27,6 +28,7 @@ def per_ml(
     *,
     confidence: float = CONFIDENCE,
     seed: int = SEED,
+    n_draws: int = N_DRAWS,
 ) -> Estimate:
     """Cells per mL of blood: the count over the blood that was looked at and the share of cells that is found.
 
@@ -38,6 +40,7 @@ def per_ml(
             interval. None: not corrected, so the number is of cells found.
         confidence: of the interval.
         seed: of the draws; the same numbers give the same interval.
+        n_draws: their number, where the recovery is uncertain.
 
     Raises:
         TypeError, ValueError: a number out of range.
@@ -54,13 +57,13 @@ def per_ml(
         factor = 1 / volume if recovery is None else 1 / (volume * recovery.value)
         return count_estimate(count, confidence).scaled(factor)
     rng = np.random.default_rng(seed)
-    cells, share = poisson_draws(count, rng), recovery.draws(rng)
+    cells, share = poisson_draws(count, rng, n_draws), recovery.draws(rng, n_draws)
     with np.errstate(divide="ignore"):
         # A draw in which nothing is recovered says that any number of cells may have been there.
         high = np.where(share.low > 0, cells.high / np.where(share.low > 0, share.low, 1), np.inf)
         draws = Draws(cells.low / share.high, high)
     low, high_end = interval_of(draws, confidence)
-    method = f"{GARWOOD} with the recovery's uncertainty ({recovery.kind}) carried through by {draws.low.size} draws"
+    method = f"{GARWOOD} with the recovery's uncertainty ({recovery.kind}) carried through by {n_draws} draws"
     return Estimate(count / (volume * recovery.value), low / volume, high_end / volume, confidence, method)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ctc_mm.counting.estimates import (
     CONFIDENCE,
+    N_DRAWS,
     SEED,
     Draws,
     Estimate,
@@ -16,6 +17,7 @@ from ctc_mm.counting.estimates import (
     check_positive,
     interval_of,
     poisson_draws,
+    poisson_interval,
 )
 
 
@@ -67,6 +69,7 @@ def corrected_count(
     area_px: float | None = None,
     confidence: float = CONFIDENCE,
     seed: int = SEED,
+    n_draws: int = N_DRAWS,
 ) -> Estimate:
     """CTCs that were there to be found, from those found: less the false ones, over the sensitivity.
 
@@ -77,8 +80,10 @@ def corrected_count(
 
     The interval is of the mean over samples like this one, as that of ``poisson_interval``: the count's own chance
     (Poisson) and that of the test sets behind S and F (binomial, or Poisson per area) are carried through by seeded
-    draws, each end from the draws on its side (``estimates``), so that it is on the safe side. It takes test set and
-    slide for alike; where they are not, no interval covers that.
+    draws, each end from the draws on its side (``estimates``), so that it is on the safe side. The upper end is never
+    below that of a count of 0 without false positives: fewer cells than the test leads one to expect by chance do not
+    prove that there was none (Read, J. Phys. G 28 (2002) 2693, on the same problem in particle physics). Test set and
+    slide are taken for alike; where they are not, no interval covers that.
 
     Args:
         count: cells called CTC.
@@ -88,6 +93,7 @@ def corrected_count(
         area_px: area that the detector looked at, in pixels of the model; with ``FalsePerArea``.
         confidence: of the interval.
         seed: of the draws.
+        n_draws: their number.
 
     Raises:
         TypeError, ValueError: a number out of range; ``n_cells`` or ``area_px`` missing or below the count; a
@@ -102,9 +108,9 @@ def corrected_count(
             f"({false_rate:.3g}); a model that is not cannot be corrected for"
         )
     rng = np.random.default_rng(seed)
-    found, seen = poisson_draws(count, rng), binomial_draws(sensitivity.k, sensitivity.n, rng)
+    found, seen = poisson_draws(count, rng, n_draws), binomial_draws(sensitivity.k, sensitivity.n, rng, n_draws)
     if isinstance(false_positives, Rate):
-        wrong = binomial_draws(false_positives.k, false_positives.n, rng)
+        wrong = binomial_draws(false_positives.k, false_positives.n, rng, n_draws)
         value = _rogan_gladen(count, sensitivity.value, false_rate, n_cells)
         draws = Draws(
             _rogan_gladen(found.low, seen.high, wrong.high, n_cells),
@@ -113,7 +119,7 @@ def corrected_count(
         name = "Rogan and Gladen 1978"
     else:
         scale = float(area_px) / false_positives.area_px
-        wrong = poisson_draws(false_positives.count, rng)
+        wrong = poisson_draws(false_positives.count, rng, n_draws)
         value = max(count - scale * false_positives.count, 0.0) / sensitivity.value
         draws = Draws(
             np.maximum(found.low - scale * wrong.high, 0) / seen.high,
@@ -121,7 +127,9 @@ def corrected_count(
         )
         name = "false positives per area subtracted, divided by the sensitivity"
     low, high_end = interval_of(draws, confidence)
-    method = f"{name}; uncertainty of count, sensitivity and false positives by {draws.low.size} draws"
+    of_none = poisson_interval(0, confidence)[1] / sensitivity.value
+    high_end = max(high_end, of_none if isinstance(false_positives, FalsePerArea) else min(of_none, float(n_cells)))
+    method = f"{name}; uncertainty of count, sensitivity and false positives by {n_draws} draws"
     return Estimate(float(value), min(low, float(value)), max(high_end, float(value)), confidence, method)
 
 

@@ -19,7 +19,8 @@ from scipy.stats import chi2
 
 CONFIDENCE = 0.95
 GARWOOD = "exact Poisson interval (Garwood 1936)"
-N_DRAWS = 200_000
+# The ends of a 95 % interval are then within about 1 % of their limit.
+N_DRAWS = 100_000
 SEED = 0
 
 
