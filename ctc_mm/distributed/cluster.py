@@ -52,6 +52,7 @@ def cluster_of(
             dashboard_address=":0",
             memory_limit=0,
             silence_logs=logging.CRITICAL,
+            preload=["ctc_mm.distributed.preload"],
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -134,20 +134,25 @@ def test_what_is_wrong_before_counting_is_one_error_line(count, slides):
     assert told.splitlines()[-1].startswith("error: nowhere/log: ")
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "slurm"])
-def test_stopped_run_says_how_to_go_on_and_does(repo, count, slides, tmp_path, which):
+@pytest.mark.parametrize(
+    ("which", "machines"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGINT, ["--workers", "1"])],
+    ids=["ctrl-c", "slurm", "workers"],
+)
+def test_stopped_run_says_how_to_go_on_and_does(repo, count, slides, tmp_path, which, machines):
     paths = [str(repo), str(repo / "tests" / "test_counting")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(repo / "tools" / "count.py"), "slides", "--route", ROUTE, "--out", "out"]
     slow = subprocess.Popen(
-        [*command, "--settings", "sleep_s=0.1", "--no-report"],
+        [*command, "--settings", "sleep_s=0.1", "--no-report", *machines],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
     )  # fmt: skip
     first = tmp_path / "out" / ".state" / "a" / "done.json"
     give_up = time.monotonic() + 60
     while not first.exists() and slow.poll() is None and time.monotonic() < give_up:
         time.sleep(0.02)
-    slow.send_signal(which)
+    os.killpg(slow.pid, which) if which == signal.SIGINT else slow.send_signal(which)  # a terminal tells all of them
     _, told = slow.communicate(timeout=60)
     assert slow.returncode == 1
     assert "stopped: finished slides are whole in out; the same command goes on from there" in told
