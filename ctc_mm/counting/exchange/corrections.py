@@ -157,7 +157,7 @@ class _Maker:
             cells=tuple(cell for cell in cells if cell is not None),
             group=slide.group,
             um_per_px=opened.um_per_px,
-            channel=self.options.channel or slide.channel,
+            channel=_channel_name([self.options.channel or slide.channel or ""]),
         )
 
     def _cell(self, cell: CorrectedCell, size_wh: tuple[int, int]) -> CellBox | None:
@@ -211,8 +211,10 @@ class _Maker:
         write_image(self.out_dir / IMAGES_FOLDER / name, image)
         self.facts[name] = facts_of(image)
         cells, _ = cells_in_window(whole, origin_xy, size_wh)
-        channel = channels[0] if len(channels) == 1 else whole.channel
-        return replace(whole, file_name=name, size_wh=size_wh, cells=cells, origin_xy=origin_xy, channel=channel)
+        return replace(
+            whole, file_name=name, size_wh=size_wh, cells=cells, origin_xy=origin_xy,
+            channel=whole.channel or _channel_name(channels),
+        )  # fmt: skip
 
     def _channels(self, slide: CountedSlide, opened: Field) -> tuple[str, ...]:
         wanted = self.options.channel
@@ -234,6 +236,11 @@ class _Maker:
             else image
             for image in images
         )
+
+
+def _channel_name(channels: Sequence[str]) -> str | None:
+    """Name of the one channel; None for colours, and where it is only its place in a file that names none."""
+    return channels[0] if len(channels) == 1 and channels[0] and not channels[0].isdigit() else None
 
 
 def _boxes(cells: Sequence[CellBox]) -> np.ndarray:
