@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ctc_mm.imaging.resample import resampled_field
 LARGEST_SCALE_RATIO = 1.1
 # Where lost blocks lie, in a count's record: so many of them.
 MOST_REGIONS = 100
+# Where in the file: in pixels of its own, and said of each block by the drop.
+_PLACE = re.compile(r" in the region \([\d, ]+\)")
 
 
 def open_slide(
@@ -114,9 +117,9 @@ def drops_of(field: Field) -> tuple[Drop, ...]:
     damage = field.damage if isinstance(field, DamageTolerantField) else ()
     if not damage:
         return ()
-    blocks, reasons = zip(*damage, strict=True)
-    others = len(set(reasons)) - 1
-    reason = reasons[0] + (f"; and {others} other reasons" if others else "")
+    blocks, messages = zip(*damage, strict=True)
+    reasons = list(dict.fromkeys(_PLACE.sub("", message) for message in messages))
+    reason = reasons[0] + (f"; and {len(reasons) - 1} other reasons" if len(reasons) > 1 else "")
     return (Drop("block", reason, len(blocks), area_px(blocks), blocks[:MOST_REGIONS]),)
 
 
