@@ -128,7 +128,7 @@ def crowded_count(number=10_000, channels=("brightfield",), seed=8):
         radius = float(rng.normal(5.0, 0.7))
         x, y = (20 + 20 * (place % side) + rng.uniform(-2, 2), 20 + 20 * (place // side) + rng.uniform(-2, 2))
         cv2.circle(image, (round(x), round(y)), round(radius), float(rng.uniform(60, 120)), -1, cv2.LINE_AA)
-        score = float(rng.beta(1.2, 9))
+        score = float(rng.beta(1.0, 5))
         name = "CTC" if score >= 0.5 else "unidentified" if score >= 0.42 else "WBC"
         columns = {
             "logit": round(float(np.log(score / (1 - score))), 4),
