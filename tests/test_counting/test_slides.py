@@ -104,10 +104,8 @@ def test_damage_becomes_a_drop(path):
     blocks = ((256, 256, 512, 512), (512, 512, 700, 600))
     assert (drop.kind, drop.count, drop.regions_xyxy) == ("block", 2, blocks)
     assert drop.area_px == 256 * 256 + 188 * 88 == area_px(blocks)
-    assert drop.reason == (
-        f"{path}: channel DAPI of shape (600, 700) cannot be decoded (libdeflate_zlib_decompress returned "
-        "LIBDEFLATE_BAD_DATA); copy or export the file again"
-    )
+    assert drop.reason.startswith(f"{path}: channel DAPI of shape (600, 700) cannot be decoded (")
+    assert drop.reason.endswith("); copy or export the file again")
     with open_slide(spec_of(path), damaged_xyxy=blocks) as field:
         field.read()
         assert drops_of(field) == (Drop("block", "found damaged before", 2, drop.area_px, blocks),)
