@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 
 from ctc_mm.counting.correction import FalsePerArea, Rate, corrected_count
 from ctc_mm.counting.estimates import Estimate
-from ctc_mm.counting.records import SlideCount
+from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, SlideCount
 from ctc_mm.errors import SlideError
 from ctc_mm.formats.fields import JsonField, load_json_object
 
 DETECTION, CLASSIFICATION = "detection", "classification"
 METRICS_FILE = "metrics.json"
+RULE_ROUTE = "imfish"
+SAME_THRESHOLD = 1e-3
+# Flag of cells that a classifier gave less than its threshold, and more than what makes them another class.
+BELOW_THRESHOLD = "doubtful"
 _UNDEFINED = {"value": None, "low": None, "high": None}
 
 
@@ -69,10 +74,18 @@ class Performance:
 
     def _exposure(self, count: SlideCount) -> dict[str, float]:
         """How much was judged, on the slide and in the test: cells, or pixels of the model."""
+        if count.route == RULE_ROUTE:
+            raise ValueError("a rule on measurements decides, and the test of a model does not tell how well it does")
         if self.target != count.target:
             raise ValueError(f"tested on class {self.target!r}, counted is {count.target!r}")
+        used = _threshold_of(count)
+        if used is not None and not math.isclose(used, self.threshold, rel_tol=SAME_THRESHOLD, abs_tol=SAME_THRESHOLD):
+            raise ValueError(
+                f"tested at a threshold of {self.threshold:.4g} ({self.rule}), counted at {used:.4g}: test and count "
+                "at the same one"
+            )
         if self.kind == CLASSIFICATION:
-            return {"cells_judged": len(count.cells)}
+            return {"cells_judged": sum(_was_judged(cell) for cell in count.cells)}
         return {"area_px": self._looked_px(count), "test_area_px": self.images * self._window_px(count)}
 
     @staticmethod
@@ -89,6 +102,17 @@ class Performance:
         model_um = (count.model or {}).get("um_per_px")
         scale = 1.0 if count.um_per_px is None or not model_um else count.um_per_px / float(model_um)
         return count.area.analysed_px * scale * scale
+
+
+def _threshold_of(count: SlideCount) -> float | None:
+    """Score from which an object was called the target, by a detector or a classifier; None where a route has none."""
+    scores = count.thresholds.get("score")
+    return scores.get(count.target) if isinstance(scores, Mapping) else count.thresholds.get("probability")
+
+
+def _was_judged(cell: CountedCell) -> bool:
+    """Whether a classifier's verdict on a cell is known: not where the cell is a clump, cut or out of focus."""
+    return cell.class_name != UNIDENTIFIED or BELOW_THRESHOLD in cell.flags
 
 
 def pooled_correction(corrections: Sequence[Mapping[str, Any]], found: int, confidence: float) -> dict[str, Any] | None:

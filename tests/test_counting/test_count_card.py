@@ -11,7 +11,7 @@ from numbers_counts import card_of, cells_of, count_of
 from ctc_mm import __version__
 from ctc_mm.counting.count_card import make_card, plain_json, read_card, software_versions, write_card
 from ctc_mm.counting.performance import Performance, pooled_correction, read_performance
-from ctc_mm.counting.records import AnalysedArea, CountedCell, Drop
+from ctc_mm.counting.records import AnalysedArea, CountedCell, Drop, in_order
 from ctc_mm.counting.statistics import known_recovery, poisson_interval
 from ctc_mm.errors import AnnotationError, SlideError
 from ctc_mm.formats.files import write_json
@@ -117,6 +117,25 @@ def test_correction_that_cannot_be_made_says_why():
     assert "window_wh" in without_window["reason"]
     other = Performance(**{**vars(DETECTOR), "target": "WBC"})
     assert "tested on class 'WBC'" in make_card(count_of(model=MODEL), performance=other)["correction"]["reason"]
+
+
+def test_clumps_were_not_judged_and_doubtful_cells_were():
+    doubtful = CountedCell((0, 900, 20, 920), "unidentified", 0.3, 12.0, ("doubtful",), {"window": 0})
+    cells = in_order([*cells_of(10, 89, 7), doubtful])
+    correction = make_card(count_of(cells, route="classify"), performance=CLASSIFIER)["correction"]
+    assert correction["cells_judged"] == 100
+
+
+def test_model_tested_at_another_threshold_corrects_nothing():
+    other = Performance(**{**vars(CLASSIFIER), "threshold": 0.6})
+    correction = make_card(count_of(cells_of(3), route="classify"), performance=other)["correction"]
+    assert (correction["value"], correction["low"]) == (None, None)
+    assert "tested at a threshold of 0.6 (youden), counted at 0.4" in correction["reason"]
+
+
+def test_test_of_a_model_says_nothing_of_a_rule():
+    correction = make_card(count_of(cells_of(3), route="imfish"), performance=CLASSIFIER)["correction"]
+    assert "a rule on measurements decides" in correction["reason"]
 
 
 def test_corrections_of_several_slides_are_pooled_and_not_added():
