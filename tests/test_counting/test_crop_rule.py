@@ -55,7 +55,8 @@ def test_crops_are_cut_by_size_length_or_box():
 def test_a_part_of_a_slide_is_cut_as_the_slide():
     labels = np.zeros((60, 80), np.int32)
     labels[20:31, 30:44] = 1
-    image = np.random.default_rng(0).integers(0, 60000, (60, 80), dtype=np.uint16)
+    image = np.random.default_rng(0).integers(29000, 31000, (60, 80), dtype=np.uint16)
+    image[labels > 0] -= 20000
     (cell,) = measure_cells(labels, image)
     for rule in (CropRule(24, None, None, "cells"), CropRule(None, None, 0.3, "border")):
         whole = rule.cut(image, labels, cell, (0, 0), 0.5)
