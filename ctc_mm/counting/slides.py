@@ -84,6 +84,22 @@ def check_pixel_size(spec: SlideSpec, field: Field, model_um_per_px: float | Non
     return scale
 
 
+def require_pixel_size(spec: SlideSpec, field: Field, needed_for: str) -> float:
+    """Give the pixel size of a slide in um.
+
+    Args:
+        spec: the slide, for messages.
+        field: the opened slide.
+        needed_for: what it is needed for, as in "the size of cells in um".
+
+    Raises:
+        SlideError: it is unknown.
+    """
+    if field.um_per_px is None:
+        raise _unknown_pixel_size(spec, needed_for)
+    return field.um_per_px
+
+
 def um_per_px_source(spec: SlideSpec, field: Field) -> str:
     """Say where the pixel size of a slide comes from: ``given``, ``file`` or ``unknown``."""
     if spec.um_per_px is not None:

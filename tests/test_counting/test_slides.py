@@ -14,6 +14,7 @@ from ctc_mm.counting.slides import (
     check_pixel_size,
     drops_of,
     open_slide,
+    require_pixel_size,
     um_per_px_source,
 )
 from ctc_mm.errors import ImageReadError, SlideError
@@ -50,6 +51,7 @@ def test_a_slide_as_it_is(path):
         np.testing.assert_array_equal(field.read(), IMAGE)
         assert drops_of(field) == ()
         assert um_per_px_source(spec_of(path), field) == "file"
+        assert require_pixel_size(spec_of(path), field, "anything") == 0.5
 
 
 def test_a_slide_at_the_model_s_pixel_size(path):
@@ -73,6 +75,8 @@ def test_a_slide_without_a_pixel_size(tmp_path):
         assert check_pixel_size(spec, field, None, False) == 1.0
         with pytest.raises(SlideError, match=message):
             check_pixel_size(spec, field, 0.4, True)
+        with pytest.raises(SlideError, match="which is needed for the size of cells in um; give it"):
+            require_pixel_size(spec, field, "the size of cells in um")
     with pytest.raises(SlideError, match=message):
         open_slide(spec, 0.4)
 
