@@ -203,7 +203,7 @@ def _dispersion(counts: Sequence[int], sizes: Sequence[float]) -> tuple[float | 
 
 def _choose(method: Method, n_blanks: int, sizes: Sequence[float], overdispersed: bool) -> tuple[str, str]:
     alike = max(sizes) <= SAME_EXPOSURE * min(sizes)
-    few = f"{n_blanks} blanks; from {NONPARAMETRIC_FROM} on the limit needs no assumption (CLSI EP17-A2)"
+    few = f"number of blanks: {n_blanks}; from {NONPARAMETRIC_FROM} on the limit needs no assumption (CLSI EP17-A2)"
     if method == "auto":
         if n_blanks >= NONPARAMETRIC_FROM and alike:
             return NONPARAMETRIC, ""
