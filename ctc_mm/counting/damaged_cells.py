@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ctc_mm.counting.records import AnalysedArea, Drop, SlideSpec, as_json
+from ctc_mm.counting.records import GAP, AnalysedArea, Drop, SlideSpec, as_json
 from ctc_mm.counting.slides import MOST_REGIONS, OpenSlides, drops_of
 from ctc_mm.errors import ImageReadError
 from ctc_mm.imaging.damage import BLOCK_PX, DamageTolerantField
@@ -17,7 +17,7 @@ from ctc_mm.imaging.field import RegionXYXY
 T = TypeVar("T")
 
 TOUCHES_LOSS = "cell on or beside a part of the slide that was not imaged or could not be read"
-GAP = "gap between the fields of a mosaic"
+BETWEEN_FIELDS = "gap between the fields of a mosaic"
 # Blocks in which the background is looked for.
 SAMPLED_BLOCKS = 64
 
@@ -53,7 +53,7 @@ def losses_of(field: DamageTolerantField) -> dict[str, Any]:
     gaps = [list(gap) for gap in field.gaps_xyxy]
     drops = list(drops_of(field))
     if gaps:
-        drops.append(Drop("gap", GAP, len(gaps), _union_px(gaps), tuple(map(tuple, gaps[:MOST_REGIONS]))))
+        drops.append(Drop(GAP, BETWEEN_FIELDS, len(gaps), _union_px(gaps), tuple(map(tuple, gaps[:MOST_REGIONS]))))
     return {
         "damaged_xyxy": [list(block) for block in field.damaged_xyxy],
         "gaps_xyxy": gaps,

@@ -16,6 +16,8 @@ PATIENT, BLANK, SPIKE_IN = "patient", "blank", "spike_in"
 ROLES = (PATIENT, BLANK, SPIKE_IN)
 # The class of cells that are shown and not counted: the route could not or would not say what they are.
 UNIDENTIFIED = "unidentified"
+# The kind of a drop that is no loss: nobody took a picture there.
+GAP = "gap"
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Drop:
     """A part of a slide that was not looked at, or objects that were left out: what, why, how much.
 
     Attributes:
-        kind: ``block`` or ``window`` (a part of the slide), or ``cell``.
+        kind: ``block`` or ``window`` (a part of the slide), ``gap`` (between the fields of a mosaic, where there are no
+            pixels), or ``cell``.
         reason: in words a user understands; the message of the error where there was one.
         count: how many.
         area_px: pixels of the slide that are lost by it.
@@ -222,8 +225,8 @@ class SlideCount:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every pixel of the slide was looked at."""
-        return self.area.dropped_px == 0
+        """Whether every pixel that the slide has was looked at; the gaps of a mosaic hold none."""
+        return self.area.dropped_px <= sum(drop.area_px for drop in self.drops if drop.kind == GAP)
 
 
 def as_json(record: Any) -> dict[str, Any]:

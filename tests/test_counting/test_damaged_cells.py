@@ -5,7 +5,7 @@ import pytest
 from cell_slides import spec_of, spoil_tile, write_tiled
 
 from ctc_mm.counting.damaged_cells import (
-    GAP,
+    BETWEEN_FIELDS,
     TOUCHES_LOSS,
     area_without,
     drops_from,
@@ -106,4 +106,4 @@ def test_gaps_of_a_mosaic_are_recorded():
         gaps_xyxy, damaged_xyxy, fill_value = ((0, 0, 10, 20), (50, 0, 60, 20)), (), 0
 
     (drop,) = drops_from(losses_of(Mosaic()))
-    assert drop == Drop("gap", GAP, 2, 400, ((0, 0, 10, 20), (50, 0, 60, 20)))
+    assert drop == Drop("gap", BETWEEN_FIELDS, 2, 400, ((0, 0, 10, 20), (50, 0, 60, 20)))
