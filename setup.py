@@ -37,7 +37,8 @@ INSTALL_REQUIRES = [
     # Maps of cells (t-SNE), slides read in regions, many machines, reports.
     "openTSNE>=1.0,<2",
     "zarr>=3.0,<4",
-    "dask[distributed]>=2025.1,<2027",
+    "dask>=2025.1,<2027",
+    "distributed>=2025.1,<2027",
     "jinja2>=3.1,<4",
     "pyarrow>=17,<28",
     # Pictures and progress.
@@ -46,7 +47,13 @@ INSTALL_REQUIRES = [
 ]
 
 # Other engines than PyTorch, and the files they run.
-EXPORT = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "openvino>=2025.0,<2027"]
+EXPORT = [
+    "onnx>=1.17,<2",
+    "onnxscript>=0.5,<1",
+    "onnx_ir>=0.1,<2",
+    "onnxruntime>=1.20,<2",
+    "openvino>=2025.0,<2027",
+]
 
 EXTRAS_REQUIRE = {
     "export": EXPORT,
