@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dask
-from distributed import Client, LocalCluster
+from dask.distributed import Client, LocalCluster
 
 from ctc_mm.errors import SchedulerError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from distributed import Client, Future, KilledWorker, as_completed
+from dask.distributed import Client, Future, KilledWorker, as_completed
 
 from ctc_mm import __version__
 from ctc_mm.counting.jobs import SlideJob

@@ -110,7 +110,7 @@ def test_no_scheduler_at_the_address(slides, tmp_path, monkeypatch):
 
 
 def test_scheduler_without_workers():
-    from distributed import LocalCluster
+    from dask.distributed import LocalCluster
 
     with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty:
         address = empty.scheduler_address
