@@ -176,6 +176,16 @@ def test_pieces_holes_and_derived_classes_of_qupath(tmp_path):
     assert (cell.box_xyxy, cell.label, len(cell.polygons_xy)) == ((0, 0, 30, 15), "Tumor: Positive", 2)
 
 
+def test_cells_inside_a_drawn_region_are_found(lab):
+    region = drawn((0, 0, 500, 300), "Region*")
+    region["properties"]["childObjects"] = features_of(lab)[:2]
+    region["properties"]["measurements"] = {"Mean": "NaN"}  # as QuPath writes it
+    root = {"type": "Feature", "geometry": None, "properties": {"objectType": "root"}}
+    _, report = convert(lab, as_qupath([region]) | {"features": [region, root]}, rules=LabelRules(skip_unknown=True))
+    assert report.kept == 2
+    assert report.skipped_counts == {"unknown label": 1, "object without an area (point or line)": 1}
+
+
 def test_labels_can_be_mapped_and_unknown_ones_left_out(lab):
     features = [drawn((5, 5, 30, 30), "Tumor: Positive"), drawn((60, 5, 90, 30), "Region*"), *features_of(lab)[-1:]]
     rules = LabelRules({"tumor: positive": "CTC", "unidentified": "WBC"}, None, skip_unknown=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from ctc_mm.structures import BoxXYXY, PolygonXY
 NO_AREA = "object without an area (point or line)"
 NO_CELL = "object that is no cell (a TMA core, a region of the whole slide)"
 # Geometries of GeoJSON that have no area.
-FLAT = ("Point", "MultiPoint", "LineString", "MultiLineString")
+NO_GEOMETRY = "none"
+FLAT = ("Point", "MultiPoint", "LineString", "MultiLineString", NO_GEOMETRY)
 # Objects of QuPath that hold others.
 CONTAINERS = ("tma_core", "tmaCore", "root", "tile")
 DERIVED = ": "
@@ -113,7 +115,7 @@ def _read_geojson(path: Path, root: JsonField, report: ConversionReport) -> Corr
         features = [root]
     else:
         raise root.error("is neither GeoJSON (FeatureCollection) nor COCO JSON (images, annotations)")
-    found = [_read_feature(feature, report) for feature in features]
+    found = [_read_feature(feature, report) for feature in _with_children(features)]
     slides = sorted({slide for slide, _ in found if slide is not None})
     if len(slides) > 1:
         raise AnnotationError(
@@ -123,13 +125,22 @@ def _read_geojson(path: Path, root: JsonField, report: ConversionReport) -> Corr
     return CorrectedFile(path, slides[0] if slides else None, None, cells)
 
 
+def _with_children(features: Iterable[JsonField]) -> Iterator[JsonField]:
+    """Every object, those inside others too: QuPath can nest the cells of a region in it."""
+    for feature in features:
+        yield feature
+        properties = feature.get("properties") if feature.has("properties") else None
+        if properties is not None and properties.has("childObjects"):
+            yield from _with_children(properties.get("childObjects").objects())
+
+
 def _read_feature(feature: JsonField, report: ConversionReport) -> tuple[str | None, CorrectedCell | None]:
     """Name of the slide that the object was counted on, and the cell; None where it is no cell."""
     properties = feature.get("properties") if feature.has("properties") else JsonField({}, feature.file, feature.keys)
     metadata = properties.get("metadata").mapping() if properties.has("metadata") else {}
     slide = metadata.get(SLIDE_KEY)
     geometry = feature.get("geometry")
-    kind = geometry.get("type").string()
+    kind = NO_GEOMETRY if geometry.value is None else geometry.get("type").string()
     object_type = next((properties.get(key).value for key in ("objectType", "object_type") if properties.has(key)), "")
     if kind in FLAT or object_type in CONTAINERS:
         report.skip(NO_AREA if kind in FLAT else NO_CELL, feature.place)
