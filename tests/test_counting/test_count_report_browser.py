@@ -143,7 +143,8 @@ def test_count_is_seen_first(opened, bright):
     found = bright[0].counts["CTC"]
     assert opened.run("return byId('count').textContent") == str(found)
     shown = opened.run(
-        "return ['#count', '.interval', '.cover'].map((one) => document.querySelector(one).getBoundingClientRect().bottom)"
+        "return ['#count', '.interval', '.cover'].map((one) => document.querySelector(one))"
+        ".map((one) => one.getBoundingClientRect().bottom)"
     )
     assert max(shown) < 300
     assert opened.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -313,6 +314,11 @@ def test_print_has_the_count_and_says_what_is_left_out(browser, tmp_path):
     page.run("window.dispatchEvent(new Event('beforeprint'))")
     page.wait("return !picturesPending()")
     assert page.run("return document.querySelectorAll('.card').length") == 120
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    # On paper nothing scrolls: the cards push what follows down.
+    assert page.run("return gallery.scrollHeight - gallery.clientHeight") == 0
+    assert page.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert page.run("return byId('print-limit').textContent").startswith("The first 120 of 400 cells are printed")
     assert page.run("return document.querySelectorAll('details:not([open])').length") == 0
     page.run("window.dispatchEvent(new Event('afterprint'))")

@@ -24,6 +24,7 @@ from ctc_mm.imaging.field import Field, RegionXYXY
 ROOM_PX = 8
 # Corners of outlines are drawn to a sixteenth of a pixel.
 _SHIFT = 4
+_BESIDE = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,18 @@ def _explain(
     region = _region_around(cell, field.size_wh, step_xy, side)
     image = read_image(field, tuple(details["channels"]), region)
     labels = _labels(count.cells, region, step_xy)
-    where = _place_of(cell, step_xy)
-    crop = route.crops.cut(image, labels, where, region[:2], details["um_per_px"])
     white = route.crops.white_level(image.dtype, float(count.thresholds["white_level"]))
-    inputs = torch.from_numpy(route.engine.prepare(crop, white)).to(route.engine.device)
-    model, label = route.engine.trained.model, route.info.target_label
-    result = explain_classification(model, {"inputs": inputs, "data_samples": DataSample()}, label=label)
-    if not same_score(float(result.scores[label]), float(cell.columns["probability"])):
-        return None
-    return CellCAM(share_of_top(result.cam), _crop_region(where, len(crop), route.crops.margin is not None, step_xy))
+    label, recorded = route.info.target_label, float(cell.columns["probability"])
+    for where in _places_of(cell, step_xy):
+        crop = route.crops.cut(image, labels, where, region[:2], details["um_per_px"])
+        prepared = route.engine.prepare(crop, white)
+        if same_score(float(route.engine(prepared[None])[0, label]), recorded):
+            inputs = torch.from_numpy(prepared).to(route.engine.device)
+            data = {"inputs": inputs, "data_samples": DataSample()}
+            result = explain_classification(route.engine.trained.model, data, label=label)
+            by_box = route.crops.margin is not None
+            return CellCAM(share_of_top(result.cam), _crop_region(where, len(crop), by_box, step_xy))
+    return None
 
 
 def _region_around(cell: CountedCell, size_wh: tuple[int, int], step_xy: np.ndarray, side: int) -> RegionXYXY:
@@ -116,6 +120,15 @@ def _fill(mask: np.ndarray, cell: CountedCell, step_xy: np.ndarray, origin_xy: t
     ]
     if rings:
         cv2.fillPoly(mask, rings, 1, cv2.LINE_8, _SHIFT)
+
+
+def _places_of(cell: CountedCell, step_xy: np.ndarray) -> list[_Place]:
+    """Where its crop may lie, likeliest first: the middle of an outline is that of its pixels to a pixel only."""
+    first = _place_of(cell, step_xy)
+    left, top, right, bottom = first.box_xyxy
+    beside = [(first.centroid_yx[0] + dy, first.centroid_yx[1] + dx) for dy, dx in _BESIDE]
+    inside = [(y, x) for y, x in beside if top <= y <= bottom - 1 and left <= x <= right - 1]
+    return [first, *(_Place(first.box_xyxy, centre) for centre in inside)]
 
 
 def _place_of(cell: CountedCell, step_xy: np.ndarray) -> _Place:
