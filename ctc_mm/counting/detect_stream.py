@@ -23,6 +23,7 @@ from ctc_mm.imaging.field import RegionXYXY
 T = TypeVar("T")
 
 TILES_AHEAD = 2
+# Prepared while the model is busy with one.
 BATCHES_AHEAD = 2
 
 
@@ -105,8 +106,9 @@ class WindowStream:
         ahead = BATCHES_AHEAD * self._engine.batch_size + self._threads
         prepared = prefetch(self._prepare, self._windows(tasks, on_the_way), self._threads, ahead)
         batches = _batches(prepared, self._engine.batch_size)
-        for batch, found in prefetch(self._detect, batches, 1, BATCHES_AHEAD):
-            for (window, _), one in zip(batch, found, strict=True):
+        # The model runs here, in the caller's thread: torch keeps settings and working memory by thread.
+        for batch in batches:
+            for (window, _), one in zip(batch, self._detect(batch), strict=True):
                 window.tile.found[window.number] = one
             yield from _done(on_the_way)
         yield from _done(on_the_way)
