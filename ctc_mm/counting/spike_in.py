@@ -26,6 +26,7 @@ from ctc_mm.counting.estimates import (
 
 # A recovery is a share; above this it was surely given in per cent.
 LARGEST_RECOVERY = 1.5
+LARGEST_LOG = 500.0
 EXACT, QUASI = "exact Poisson", "quasi-Poisson with Student's t"
 KNOWN, KNOWN_INTERVAL = "given without uncertainty", "given with its interval, log-normal"
 
@@ -84,7 +85,8 @@ class Recovery:
         if self.kind == EXACT or self.dispersion is None:
             return poisson_draws(total, rng, n_draws)
         student = rng.standard_t(len(self.found) - 1, n_draws)
-        drawn = total * np.exp(student * math.sqrt(self.dispersion / total))
+        # Two samples have one degree of freedom, whose draws may lie beyond what a float holds.
+        drawn = total * np.exp(np.clip(student * math.sqrt(self.dispersion / total), -LARGEST_LOG, LARGEST_LOG))
         return Draws(drawn, drawn)
 
     def to_json(self) -> dict[str, Any]:

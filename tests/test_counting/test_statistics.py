@@ -156,6 +156,14 @@ def test_scattered_spike_ins_get_a_wider_interval():
     assert wide.estimate.high > narrow.estimate.high
 
 
+@pytest.mark.filterwarnings("error")
+def test_two_samples_that_disagree_leave_the_recovery_open():
+    line = recovery_line([100, 100], [5, 180])
+    assert line.estimate.low < 0.01
+    assert line.estimate.high > 1.5
+    assert per_ml(10, 7.5, recovery=line).low >= 0
+
+
 def test_blanks_are_taken_off_the_spike_ins():
     line = recovery_line([100, 100], [80, 84], blank_counts=[2, 4, 3])
     assert line.value == pytest.approx((164 - 2 * 3) / 200)
