@@ -83,8 +83,8 @@ class DetectSettings:
 
 def engine_settings(values: Mapping[str, Any]) -> EngineSettings:
     """The engine's part of the settings; its own ``threads`` are the library's affair, ours prepare windows."""
-    batch_size = DetectSettings.from_dict(values).batch_size
-    return EngineSettings.of({**values, "threads": None, "batch_size": batch_size})
+    ours = DetectSettings.from_dict(values)
+    return EngineSettings.of({**values, "threads": None, "batch_size": ours.batch_size, "doubt": ours.doubt})
 
 
 def _is_number(value: Any) -> bool:

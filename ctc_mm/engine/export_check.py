@@ -64,7 +64,7 @@ def _check_detector(loaded: TorchModel, settings: EngineSettings, batch: np.ndar
     boxes = found.pop(1).reshape(-1, 4), expected.pop(1).reshape(-1, 4)
     pairs = list(zip(ours, theirs, strict=True))
     total = sum(len(one.scores) + len(other.scores) for one, other in pairs)
-    unmatched = sum(_unmatched(one, other) + _unmatched(other, one) for one, other in pairs)
+    unmatched = sum(count_unmatched(one, other) + count_unmatched(other, one) for one, other in pairs)
     return {
         "score_difference": max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)),
         "least_iou": float(iou_of_pairs(*boxes).min()),
@@ -78,8 +78,8 @@ def _check_classifier(loaded: TorchModel, settings: EngineSettings, batch: np.nd
     return {"score_difference": float(np.abs(ExportedClassifier.load(settings)(batch) - ours).max())}
 
 
-def _unmatched(one: WindowDetections, other: WindowDetections) -> int:
-    """Boxes of ``one`` for which ``other`` has none of the same class, place and score."""
+def count_unmatched(one: WindowDetections, other: WindowDetections) -> int:
+    """Boxes of ``one`` for which ``other`` has none of the same class, at an IoU of 0.99 and a score to 1e-3."""
     missing = 0
     for box, score, label in zip(*one, strict=True):
         near = (other.labels == label) & (np.abs(other.scores - score) <= MOST_SCORE_DIFFERENCE)

@@ -13,6 +13,8 @@ from ctc_mm.errors import ConfigError
 TORCH, ONNXRUNTIME, OPENVINO = "torch", "onnxruntime", "openvino"
 ENGINES = (TORCH, ONNXRUNTIME, OPENVINO)
 DETECTOR, CLASSIFIER = "detector", "classifier"
+# A score in float32 that equals the threshold is not to fall below it.
+ROUNDING = 1e-6
 
 JsonDict = dict[str, Any]
 
@@ -74,6 +76,11 @@ class ModelInfo:
         """Place of the target in ``classes``."""
         return self.classes.index(self.target)
 
+    def least_score(self, doubt: float | None) -> float:
+        """Score below which a detector's boxes are left out, see ``EngineSettings.doubt``."""
+        lowest = min(self.thresholds.values(), default=0.0)
+        return 0.0 if doubt is None else doubt * lowest * (1 - ROUNDING)
+
     def to_json(self) -> JsonDict:
         """Plain dicts, lists, strings and numbers."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -106,6 +113,9 @@ class EngineSettings:
         threads: of the engine; None: its own choice.
         window_px: side of a detector's window, or its width and height, in pixels of the model's um_per_px, in the
             place of what the model remembers of its training.
+        doubt: of a detector: boxes below this share of the lowest threshold are left out at once, since no count looks
+            at them; selecting among them can take longer than a light network. Those that stay are the same.
+            None: all that the model gives.
         trust_checkpoint: load weights by pickle, which runs whatever their author put in.
         cfg_options: changes of the config, dotted keys.
 
@@ -121,6 +131,7 @@ class EngineSettings:
     batch_size: int = 8
     threads: int | None = None
     window_px: int | Sequence[int] | None = None
+    doubt: float | None = None
     trust_checkpoint: bool = False
     cfg_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -140,6 +151,8 @@ class EngineSettings:
         sides = [self.window_px] if isinstance(self.window_px, int) else self.window_px
         if sides is not None and not (len(sides) in (1, 2) and all(map(_is_size, sides))):
             raise ConfigError(f"window_px must be one or two whole numbers above 0. Received: {self.window_px!r}")
+        if self.doubt is not None and not 0 <= self.doubt <= 1:
+            raise ConfigError(f"doubt must be from 0 to 1. Received: {self.doubt!r}")
         suits = (self.engine_name == TORCH) == (self.model is None)
         if not suits:
             wanted = "a config and a checkpoint" if self.engine_name == TORCH else "a file made by tools/export.py"

@@ -57,6 +57,8 @@ class ExportedDetector(_ExportedEngine):
 
     def __init__(self, session: Session, facts: ModelFacts, settings: EngineSettings) -> None:
         super().__init__(session, facts, settings)
+        least = self.info.least_score(settings.doubt)
+        self._rules = replace(facts.boxes, score_thr=max(facts.boxes.score_thr, least))
         self.geometry = self.prepare.geometry(self.info.window_wh)
         if self.geometry.input_chw != self.info.input_chw:
             raise ConfigError(
@@ -74,7 +76,7 @@ class ExportedDetector(_ExportedEngine):
         found = self.raw(batch)
         factors = found.get(FACTORS, [None] * len(batch))
         windows = zip(found[SCORES], found[BOXES], factors, strict=True)
-        return [select_boxes(one, boxes, self.facts.boxes, self.geometry, of) for one, boxes, of in windows]
+        return [select_boxes(one, boxes, self._rules, self.geometry, of) for one, boxes, of in windows]
 
 
 class ExportedClassifier(_ExportedEngine):

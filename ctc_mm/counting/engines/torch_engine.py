@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from torch import nn
 
 from ctc_mm.counting.engines.base import (
     CLASSIFIER,
@@ -53,6 +54,9 @@ class TorchModel:
             raise EngineError(f"{settings.checkpoint}: no memory for the model on {settings.device}") from error
         self.steps = array_steps(pipeline_steps(self.config), found)
         self.info = model_facts(settings, self.config, self.trained, self.steps, trained_on(checkpoint))
+        if torch.device(settings.device).type == "cpu":  # a light and a large SSD took 0.7 to 0.9 of the time so
+            self.trained.model.to(memory_format=torch.channels_last)
+        _leave_out_below(self.info.least_score(settings.doubt), self.trained.model)
 
 
 class _TorchEngine:
@@ -105,6 +109,14 @@ class TorchClassifier(_TorchEngine):
         """See ``ClassifierEngine``."""
         found = self._predict(batch, None)
         return np.stack([sample.pred_score.float().cpu().numpy() for sample in found])
+
+
+def _leave_out_below(score: float, model: nn.Module) -> None:
+    """Raise the score from which heads select boxes, of one stage and of two."""
+    for module in model.modules():
+        config = getattr(module, "test_cfg", None)
+        if isinstance(config, dict) and "score_thr" in config:
+            config["score_thr"] = max(config["score_thr"], score)
 
 
 def _sample(geometry: Geometry) -> DetDataSample:

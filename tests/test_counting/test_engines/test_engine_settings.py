@@ -1,6 +1,7 @@
 """What is asked of an engine, what a model says of itself, and batches of one size; no model is loaded."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_engine_follows_from_the_model(settings, engine):
         ({**PAIR, "batch_size": True}, "Received: True"),
         ({**PAIR, "threads": 1.5}, "threads .* Received: 1.5"),
         ({**PAIR, "window_px": -3}, "window_px .* Received: -3"),
+        ({**PAIR, "doubt": 1.5}, "doubt must be from 0 to 1. Received: 1.5"),
         ({**PAIR, "window_px": [3, 3, 3]}, "one or two whole numbers"),
     ],
 )
@@ -60,6 +62,13 @@ def test_settings_of_a_route_give_their_part():
 def test_model_info_survives_json():
     assert ModelInfo.from_json(json.loads(json.dumps(INFO.to_json()))) == INFO
     assert INFO.target_label == 1
+
+
+def test_least_score_is_a_share_of_the_lowest_threshold():
+    info = replace(INFO, thresholds={"CTC": 0.4, "WBC": 0.3})
+    assert info.least_score(None) == 0
+    assert 0.1499 < info.least_score(0.5) < 0.15
+    assert replace(INFO, thresholds={}).least_score(0.5) == 0
 
 
 @pytest.mark.parametrize(

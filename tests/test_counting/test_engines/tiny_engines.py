@@ -28,7 +28,7 @@ model = dict(
             min_sizes=[8, 20], max_sizes=[20, 38]),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2])),
     test_cfg=dict(
-        nms_pre=100, score_thr=0.3, nms=dict(type='nms', iou_threshold=0.45), min_bbox_size=2, max_per_img=40))
+        nms_pre=1000, score_thr=0.35, nms=dict(type='nms', iou_threshold=0.45), min_bbox_size=2, max_per_img=1000))
 test_dataloader = dict(dataset=dict(metainfo=dict(classes=('CTC', 'WBC')), pipeline=[
     dict(type='ctc_mm.LoadMicroscopyImage'),
     dict(type='ctc_mm.GammaTransform', gamma=1.5),
