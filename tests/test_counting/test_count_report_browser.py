@@ -8,7 +8,7 @@ import pytest
 from report_counts import EVIL, brightfield_count, crowded_count, imfish_count
 
 from ctc_mm.counting.count_card import make_card
-from ctc_mm.counting.report.cam import CellCAM
+from ctc_mm.counting.report.cell_cam import CellCAM
 from ctc_mm.counting.report.write import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

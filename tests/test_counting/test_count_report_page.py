@@ -13,7 +13,7 @@ from ctc_mm.counting.count_card import make_card
 from ctc_mm.counting.patients import make_summary
 from ctc_mm.counting.performance import read_performance
 from ctc_mm.counting.records import AnalysedArea, CountedCell
-from ctc_mm.counting.report.cam import CellCAM
+from ctc_mm.counting.report.cell_cam import CellCAM
 from ctc_mm.counting.report.index import write_index
 from ctc_mm.counting.report.write import write_report
 from ctc_mm.errors import ImageReadError, SlideError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from report_counts import brightfield_count, imfish_count
 
-from ctc_mm.counting.report.cam import CellCAM, choose_explained, explain_count, heat_pictures, share_of_top
+from ctc_mm.counting.report.cam import choose_explained, explain_count
+from ctc_mm.counting.report.cell_cam import CellCAM, heat_pictures, share_of_top
 from ctc_mm.counting.report.look import ChannelLook, Panel, choose_panels, measure_look
 from ctc_mm.counting.report.sprites import jpeg_uri, pack_sheets
 from ctc_mm.counting.report.thumbnails import (

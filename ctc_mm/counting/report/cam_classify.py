@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 from ctc_mm.counting.cell_finder import read_image
 from ctc_mm.counting.classify import ClassifyRoute
 from ctc_mm.counting.records import CountedCell, SlideCount
-from ctc_mm.counting.report.cam import CellCAM, same_score, share_of_top
+from ctc_mm.counting.report.cell_cam import CellCAM, same_score, share_of_top
 from ctc_mm.counting.slides import open_slide
 from ctc_mm.explain.classifier_cam import explain_classification
 from ctc_mm.imaging.field import Field, RegionXYXY

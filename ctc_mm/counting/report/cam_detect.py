@@ -15,7 +15,7 @@ from ctc_mm.counting.detect_cells import merge_rules
 from ctc_mm.counting.detect_plan import SlideFit
 from ctc_mm.counting.detect_stream import prepare_window
 from ctc_mm.counting.records import CountedCell, SlideCount
-from ctc_mm.counting.report.cam import CellCAM, same_score, share_of_top
+from ctc_mm.counting.report.cell_cam import CellCAM, same_score, share_of_top
 from ctc_mm.counting.slides import open_slide
 from ctc_mm.counting.windows import cut_window, region_of
 from ctc_mm.evaluation.functional.boxes import pairwise_iou

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup, escape
+from xml.sax.saxutils import escape, quoteattr
 
 from ctc_mm.counting.report.class_looks import ClassLook
 from ctc_mm.counting.report.words import number
@@ -25,28 +24,29 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def text(x: float, y: float, words: str | Markup, anchor: str = "start", name: str = "") -> Markup:
-    """A line of text; names in it are escaped."""
-    of_class = Markup(' class="{}"').format(name) if name else ""
-    return Markup('<text x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(
-        f"{x:.1f}", f"{y:.1f}", anchor, of_class, words
-    )
+def text(x: float, y: float, words: str, anchor: str = "start", rest: str = "") -> str:
+    """A line of text; names in it are escaped. With ``rest`` the words are strong and what follows is not."""
+    strong = f'<tspan font-weight="600" fill="#1b1f23">{escape(words)}</tspan><tspan dx="8">{escape(rest)}</tspan>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{strong if rest else escape(words)}</text>'
 
 
-def line(x0: float, y0: float, x1: float, y1: float, colour: str = _AXIS, more: str = "") -> Markup:
-    """A straight line."""
-    return Markup(
-        f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{escape(colour)}"{more}/>'
-    )  # numbers and our own words only
+def title_text(x: float, y: float, words: str) -> str:
+    """A line of strong text."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="strong">{escape(words)}</text>'
 
 
-def figure(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+def line(x0: float, y0: float, x1: float, y1: float, colour: str = _AXIS, more: str = "") -> str:
+    """A straight line; ``more`` are attributes of ours."""
+    return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}"{more}/>'
+
+
+def figure(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     """Put parts into one picture that scales with the page."""
-    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(f"{width:g}", f"{height:g}", title)
-    return head + Markup("").join(parts) + Markup("</svg>")
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(title)}>'
+    return f"{head}{''.join(parts)}</svg>"
 
 
-def size_histograms(size_um: Mapping[str, Any], looks: Sequence[ClassLook]) -> Markup | None:
+def size_histograms(size_um: Mapping[str, Any], looks: Sequence[ClassLook]) -> str | None:
     """Histograms of diameters, one row a class over one axis; None without a diameter.
 
     Args:
@@ -60,7 +60,7 @@ def size_histograms(size_um: Mapping[str, Any], looks: Sequence[ClassLook]) -> M
     width, left, row, top = 760.0, 46.0, 96.0, 30.0
     scale = (width - left - 16) / (edges[-1] - edges[0])
     bottom = row * len(shown)
-    parts: list[Markup] = []
+    parts: list[str] = []
     for tick in ticks(edges[0], edges[-1], 10):
         x = left + (tick - edges[0]) * scale
         parts += [line(x, top - 4, x, bottom, _GRID), text(x, bottom + 18, number(tick), "middle")]
@@ -74,27 +74,25 @@ def size_histograms(size_um: Mapping[str, Any], looks: Sequence[ClassLook]) -> M
 
 def _histogram(
     values: Mapping[str, Any], edges: Sequence[float], look: ClassLook, frame: tuple[float, float, float, float]
-) -> list[Markup]:
+) -> list[str]:
     left, base, scale, height = frame
     most = max(values["histogram"])
     words = f"{number(values['n'])} measured, median {number(values['median_um'])} µm"
     if values["n"] > 1:
         words += f", middle half {number(values['q25_um'])} to {number(values['q75_um'])}"
     name_y = base - height - 8
-    title = Markup('<tspan font-weight="600" fill="#1b1f23">{}</tspan><tspan dx="8">{}</tspan>').format(
-        look.name, words
-    )
-    parts = [text(left, name_y, title), text(left - 6, base - height + 8, number(most), "end")]
+    parts = [
+        text(left, name_y, look.name, rest=words),
+        text(left - 6, base - height + 8, number(most), "end"),
+    ]
     for low, high, count in zip(edges, edges[1:], values["histogram"], strict=False):
         if count:
             tall = max(1.0, height * count / most)
             x, wide = left + (low - edges[0]) * scale, (high - low) * scale
             parts.append(
-                Markup(
-                    f'<rect x="{x + 0.5:.1f}" y="{base - tall:.1f}" width="{max(1.0, wide - 1):.1f}" '
-                    f'height="{tall:.1f}" fill="{look.colour}"><title>{number(low)} to {number(high)} µm: '
-                    f"{number(count)}</title></rect>"
-                )
+                f'<rect x="{x + 0.5:.1f}" y="{base - tall:.1f}" width="{max(1.0, wide - 1):.1f}" '
+                f'height="{tall:.1f}" fill="{look.colour}"><title>{number(low)} to {number(high)} µm: '
+                f"{number(count)}</title></rect>"
             )
     x = left + (values["median_um"] - edges[0]) * scale
     return [*parts, line(x, base - height - 3, x, base, "#1b1f23", ' stroke-dasharray="2 3"')]
@@ -117,10 +115,10 @@ class CurveLine:
     point_xy: tuple[float, float] | None = None
 
 
-def unit_plot(title: str, x_name: str, y_name: str, curves: Sequence[CurveLine], diagonal: bool = False) -> Markup:
+def unit_plot(title: str, x_name: str, y_name: str, curves: Sequence[CurveLine], diagonal: bool = False) -> str:
     """Curves of rates, such as PR and ROC."""
     left, top, side = 52.0, 34.0, 330.0
-    parts = [text(left, 18, title, name="strong")]
+    parts = [title_text(left, 18, title)]
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         x, y = left + tick * side, top + (1 - tick) * side
         parts += [line(x, top, x, top + side, _GRID), line(left, y, left + side, y, _GRID)]
@@ -129,13 +127,11 @@ def unit_plot(title: str, x_name: str, y_name: str, curves: Sequence[CurveLine],
         parts.append(line(left, top + side, left + side, top, _AXIS, ' stroke-dasharray="3 4"'))
     for one in curves:
         points = " ".join(f"{left + x * side:.1f},{top + (1 - y) * side:.1f}" for x, y in one.xy)
-        parts.append(Markup(f'<polyline points="{points}" fill="none" stroke="{one.colour}" stroke-width="2"/>'))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{one.colour}" stroke-width="2"/>')
         if one.point_xy is not None:
             x, y = left + one.point_xy[0] * side, top + (1 - one.point_xy[1]) * side
             parts.append(
-                Markup(
-                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{one.colour}" stroke="#fff" stroke-width="2"/>'
-                )
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{one.colour}" stroke="#fff" stroke-width="2"/>'
             )
     parts.append(text(left + side, top + side + 36, x_name, "end"))
     parts.append(text(left, top - 4, y_name))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import SlideCount
-from ctc_mm.counting.report.cam import CellCAM, heat_pictures
+from ctc_mm.counting.report.cell_cam import CellCAM, heat_pictures
 from ctc_mm.counting.report.cell_data import (
     HIGHLIGHTS,
     SCORE_DIGITS,
