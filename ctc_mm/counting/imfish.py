@@ -30,7 +30,6 @@ from ctc_mm.counting.records import SlideCount, SlideSpec, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
 from ctc_mm.counting.slides import OpenSlides, um_per_px_source
 from ctc_mm.errors import ImageReadError, SlideError
-from ctc_mm.imaging.channels import is_pattern
 from ctc_mm.imaging.field import Field
 from ctc_mm.imfish.first_pass import FIRST_PASS_TILE_PX, TYPICAL_NUCLEUS_UM, measure_thresholds, tiles_of
 from ctc_mm.imfish.measure import Measurement, margin_px
@@ -191,11 +190,15 @@ def _with_channels(spec: SlideSpec, field: Field, needed: Sequence[str]) -> Slid
             f"{spec.name}: no channel {', '.join(missing)} among {', '.join(field.channels)}; name the channels, such "
             f"as --channels dapi=0,cep8=1,cd45=2{cure}"
         )
-    if all(name in field.channels for name in needed) or spec.source.channels is not None:
+    if all(name in field.channels for name in needed):
         return spec
-    if any(is_pattern(path) for path in spec.source.paths):
-        return spec
-    return replace(spec, source=replace(spec.source, channels={name: theirs[name] for name in needed}))
+    source = spec.source
+    if "" in source.paths:
+        known = source.channels or {name: name for name in field.channels}
+        return replace(spec, source=replace(source, channels={name: known[theirs[name]] for name in needed}))
+    paths = {name: source.paths[theirs[name]] for name in needed}
+    chosen = source.channels and {name: source.channels[theirs[name]] for name in needed}
+    return replace(spec, source=replace(source, paths=paths, channels=chosen))
 
 
 def _notes(thresholds: ImFISHThresholds) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from cell_slides import count, spec_of, spoil_tile, write_slide, write_tiled
 import ctc_mm.counting.nucleus_scores as nucleus_scores
 from ctc_mm.counting.engines.base import CLASSIFIER, ModelInfo
 from ctc_mm.counting.imfish import ImFISHRoute
-from ctc_mm.counting.records import AnalysedArea
+from ctc_mm.counting.records import AnalysedArea, SlideSpec
 from ctc_mm.counting.route import TileTask
 from ctc_mm.errors import ConfigError, ImageReadError, SlideError
 from ctc_mm.imaging.field import field_from_arrays
+from ctc_mm.imaging.field_list import FieldSource
 from ctc_mm.imfish import classify_field
 from ctc_mm.phantoms import ImFISHPhantomConfig, generate_imfish_field
 
@@ -129,6 +130,19 @@ def test_channels_are_found_by_the_names_in_the_file(phantom, whole, tmp_path):
     found = count(ImFISHRoute({}), spec_of(path))
     assert found.cells == whole.cells
     assert found.channels == NAMES
+
+
+def test_upper_case_is_lower_case_also_where_channels_are_given(phantom, tmp_path):
+    planes = phantom.image_cyx[:, :300, :300]
+    path = write_tiled(tmp_path / "one.tif", planes)
+    given = {"DAPI": 0, "CEP8": 1, "CD45": 2}
+    lower = {name.lower(): place for name, place in given.items()}
+    expected = count(ImFISHRoute({}), spec_of(path, channels=lower, um_per_px=0.25)).cells
+    assert expected
+    assert count(ImFISHRoute({}), spec_of(path, channels=given, um_per_px=0.25)).cells == expected
+    paths = {name: write_tiled(tmp_path / f"{name}.tif", [planes[place]]) for name, place in given.items()}
+    source = FieldSource("slide", "DAPI.tif", paths)
+    assert count(ImFISHRoute({}), SlideSpec("slide", source, um_per_px=0.25)).cells == expected
 
 
 def test_a_missing_channel_is_named_with_the_cure(phantom, tmp_path):
