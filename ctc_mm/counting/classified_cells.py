@@ -13,7 +13,14 @@ from ctc_mm.counting.classify_settings import ClassifySettings
 from ctc_mm.counting.crop_scores import calibrated
 from ctc_mm.counting.damaged_cells import drops_from, lost_px, without_lost
 from ctc_mm.counting.engines.base import ModelInfo
-from ctc_mm.counting.merge import MergeRules, SlideDetections, merge_windows
+from ctc_mm.counting.merge import (
+    OTHER_WINDOW,
+    SEAM_DUPLICATE,
+    TOO_LARGE,
+    MergeRules,
+    SlideDetections,
+    merge_windows,
+)
 from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, in_order
 from ctc_mm.counting.windows import WindowGrid
 from ctc_mm.imaging.cell_measure import CellMeasurement, judge_cells
@@ -115,20 +122,33 @@ def finish_cells(
 def _merge(
     found: list[tuple[FoundCell, list[float]]], grid: WindowGrid
 ) -> tuple[list[tuple[FoundCell, list[float]]], dict[str, int]]:
-    """Each cell once: it belongs to the window in whose core its middle lies (``merge.merge_windows``)."""
-    places = {(one.window, one.cell.box_xyxy): place for place, (one, _) in enumerate(found)}
+    """Each cell once: it belongs to the window in whose core its middle lies (``merge.merge_windows``).
+
+    Windows see most cells alike, to the pixel: their doubles belong to the neighbour and are no net's catch. What is
+    removed as ``seam_duplicate`` are cells that two windows outline differently.
+    """
+    boxes = np.array([one.cell.box_xyxy for one, _ in found], np.float64).reshape(-1, 4)
+    owners = grid.owners_of((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
+    owned = {one.cell.box_xyxy for (one, _), owner in zip(found, owners, strict=True) if owner == one.window}
+    kept = [
+        pair
+        for pair, owner in zip(found, owners, strict=True)
+        if owner == pair[0].window or pair[0].cell.box_xyxy not in owned
+    ]
     detections = SlideDetections(
-        boxes_xyxy=np.array([one.cell.box_xyxy for one, _ in found]).reshape(-1, 4),
-        scores=np.ones(len(found)),
-        labels=np.zeros(len(found), np.int64),
-        windows=np.array([one.window for one, _ in found], np.int64),
+        boxes_xyxy=np.array([one.cell.box_xyxy for one, _ in kept]).reshape(-1, 4),
+        scores=np.ones(len(kept)),
+        labels=np.zeros(len(kept), np.int64),
+        windows=np.array([one.window for one, _ in kept], np.int64),
     )
     # One class, all alike: nothing but the seams decides. What is wider than the overlap may be cut by every window.
     rules = MergeRules(thresholds=(0.5,), target=0, doubt=1.0, max_cell_px=np.nextafter(grid.overlap_px, 0))
     merged = merge_windows(detections, grid, rules)
-    kept = merged.found
-    keys = zip(kept.windows.tolist(), (tuple(map(int, box)) for box in kept.boxes_xyxy), strict=True)
-    return [found[places[key]] for key in keys], dict(merged.removals)
+    removals = {name: merged.removals[name] for name in (TOO_LARGE, SEAM_DUPLICATE)}
+    removals[OTHER_WINDOW] = merged.removals[OTHER_WINDOW] + len(found) - len(kept)
+    places = {(one.window, one.cell.box_xyxy): place for place, (one, _) in enumerate(kept)}
+    keys = zip(merged.found.windows.tolist(), (tuple(map(int, box)) for box in merged.found.boxes_xyxy), strict=True)
+    return [kept[places[key]] for key in keys], removals
 
 
 def _counted(

@@ -117,6 +117,9 @@ def test_the_cells_are_those_of_the_field_in_one_piece_and_cut_as_for_training(i
     cells = {cell.box_xyxy: cell for cell in measure_cells(labels, image, UM, CELLS_UM)}
     boxes = {tuple(map(int, cell.box_xyxy)) for cell in whole.cells}
     assert len(boxes & set(cells)) >= 0.98 * max(len(boxes), len(cells))
+    assert len(boxes) == len(whole.cells)
+    assert whole.removals["other_window"] > 5  # seen by two windows
+    assert whole.removals["seam_duplicate"] <= 2
     same = [cell for cell in whole.cells if tuple(map(int, cell.box_xyxy)) in cells]
     for cell in same:
         expected = cells[tuple(map(int, cell.box_xyxy))]
