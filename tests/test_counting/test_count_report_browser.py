@@ -3,13 +3,17 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from report_counts import EVIL, brightfield_count, crowded_count, imfish_count
 
 from ctc_mm.counting.count_card import make_card
+from ctc_mm.counting.records import AnalysedArea, CountedCell, Overview
 from ctc_mm.counting.report.cell_cam import CellCAM
 from ctc_mm.counting.report.write import write_report
+from ctc_mm.imaging.field import field_from_arrays
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -110,8 +114,6 @@ def written(path, count, field, **options):
 
 @pytest.fixture(scope="module")
 def bright(tmp_path_factory):
-    import numpy as np
-
     count, field = brightfield_count(size=640)
     best = max((cell.score, k) for k, cell in enumerate(count.cells) if cell.class_name == "CTC")[1]
     cams = {best: CellCAM(np.ones((8, 8), np.float32), count.cells[best].box_xyxy)}
@@ -282,9 +284,22 @@ def test_address_of_a_cell(browser, bright):
     assert page.run("return D.ids[state.chosen]") == "5"
 
 
-def test_names_run_no_script(browser, tmp_path):
-    from dataclasses import replace
+def test_slide_one_pixel_wide(browser, tmp_path):
+    count, _ = brightfield_count(size=320, blank=True)
+    cell = CountedCell((0.0, 700.0, 1.0, 712.0), "CTC", 0.6)
+    size_wh, area = (1, 2000), AnalysedArea(2000)
+    strip = np.full((2000, 1), 90, np.uint8)
+    overview = Overview(np.full((2000, 1, 3), 90, np.uint8), 1.0)
+    count = replace(count, size_wh=size_wh, area=area, cells=(cell,), um_per_px=None, overview=overview, drops=())
+    page = Opened(browser, written(tmp_path / "report.html", count, field_from_arrays({"brightfield": strip})))
+    page.click(".card")
+    page.click("#zoom-in")
+    assert page.run("return barOf(100, 2).text") == "50 px"
+    assert page.run("return byId('chosen').textContent").count("0–1, 700–712 px") == 1
+    assert page.problems() == []
 
+
+def test_names_run_no_script(browser, tmp_path):
     count, field = brightfield_count(size=320)
     cells = tuple(replace(cell, flags=(EVIL,), columns={EVIL: EVIL}) for cell in count.cells)
     count = replace(count, cells=cells, notes=(EVIL,), definition=EVIL)

@@ -117,7 +117,7 @@ class CurveLine:
 
 def unit_plot(title: str, x_name: str, y_name: str, curves: Sequence[CurveLine], diagonal: bool = False) -> str:
     """Curves of rates, such as PR and ROC."""
-    left, top, side = 52.0, 34.0, 330.0
+    left, top, side = 52.0, 56.0, 330.0
     parts = [title_text(left, 18, title)]
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         x, y = left + tick * side, top + (1 - tick) * side
@@ -134,7 +134,7 @@ def unit_plot(title: str, x_name: str, y_name: str, curves: Sequence[CurveLine],
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{one.colour}" stroke="#fff" stroke-width="2"/>'
             )
     parts.append(text(left + side, top + side + 36, x_name, "end"))
-    parts.append(text(left, top - 4, y_name))
+    parts.append(text(left, top - 10, y_name))
     for place, one in enumerate(curves):
         y = top + side + 58 + 18 * place
         parts += [line(left, y - 4, left + 18, y - 4, one.colour, ' stroke-width="3"'), text(left + 26, y, one.name)]
