@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ctc_mm.counting.finishing import Finisher
 from ctc_mm.counting.outputs import OutputOptions, outputs_key, write_slide
 from ctc_mm.counting.progress import RunProgress
 from ctc_mm.counting.records import SlideCount, SlideSpec
@@ -28,6 +29,7 @@ class RunContext:
     out_dir: Path
     options: OutputOptions
     progress: RunProgress
+    finisher: Finisher
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class SlideOutcome:
 
 
 class SlideJob:
-    """One slide of a run; its methods are called in the process that the user has started, by one thread at a time.
+    """One slide of a run; its methods are called in the process that the user has started, by one thread.
+
+    With its last unit it is handed to the finisher, which ends it, maybe in a thread of its own.
 
     Attributes:
         spec: the slide.
@@ -97,7 +101,7 @@ class SlideJob:
         return self._guarded(lambda: self._begin(prepared)) or [] if self.outcome is None else []
 
     def take(self, result: UnitResult) -> None:
-        """Take what was found on a unit; with the last one the slide is finished and its files are written."""
+        """Take what was found on a unit; after the last one the slide is finished and its files are written."""
         if self.outcome is None:
             if result.error is not None:
                 self.fail(result.error)
@@ -131,14 +135,17 @@ class SlideJob:
         known = sum(len(unit.tiles) for unit in units_of(self.plan))
         self._context.progress.add_tiles(known, known - sum(len(unit.tiles) for unit in left))
         if not left:
-            self._finish()
+            self._submit_finish()
         return left
 
     def _take(self, result: UnitResult) -> None:
         self._state.save_unit(self.plan, result.unit, result.payloads)
         self._left.discard(result.unit)
         if not self._left:
-            self._finish()
+            self._submit_finish()
+
+    def _submit_finish(self) -> None:
+        self._context.finisher.submit(lambda: self._guarded(self._finish))
 
     def _finish(self) -> None:
         context = self._context

@@ -63,6 +63,11 @@ class OutputOptions:
             raise ValueError(f"`gallery` must be 0 or more. Received: {self.gallery}")
 
 
+def explains(options: OutputOptions, route: str) -> bool:
+    """Whether writing a slide runs the model again, for Grad-CAM."""
+    return options.report and options.cam and options.gallery > 0 and route != "imfish"
+
+
 def outputs_key(spec: SlideSpec, options: OutputOptions) -> str:
     """Short hash of all that the files of a slide depend on beside its cells."""
     described = {name: value for name, value in as_json(spec).items() if name != "source"}

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctc_mm.counting.finishing import Finisher
 from ctc_mm.counting.jobs import RunContext, SlideJob, SlideOutcome
 from ctc_mm.counting.local import run_local
-from ctc_mm.counting.outputs import OutputOptions, write_summary
+from ctc_mm.counting.outputs import OutputOptions, explains, write_summary
 from ctc_mm.counting.patients import MEASURED
 from ctc_mm.counting.progress import RunProgress, Silent
 from ctc_mm.counting.records import SPIKE_IN, SlideSpec
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.routes import build_route
 from ctc_mm.counting.slide_list import find_slides
+from ctc_mm.counting.state import STATE_FOLDER
 from ctc_mm.errors import SlideError
 
 
@@ -73,7 +75,8 @@ def count_slides(
 
     A slide that an earlier run into ``out`` has finished is not counted again; one that it has begun goes on from
     there; one whose file or settings have changed is counted anew. A slide that fails is named, and the others go on.
-    Results do not depend on ``workers`` or ``scheduler``.
+    Results do not depend on ``workers`` or ``scheduler``. With ``workers``, a script calls it below
+    ``if __name__ == "__main__":``, since each process runs the script's top again.
 
     Args:
         slides: files, folders, globs, tables (``find_slides`` takes more options), or slides already described.
@@ -99,19 +102,8 @@ def count_slides(
     _check_names(specs)
     _check_recovery(specs, options)
     out_dir.mkdir(parents=True, exist_ok=True)
-    built = build_route(route)
-    context = RunContext(route, built, built.identity(), out_dir, options, progress)
-    jobs = [SlideJob(spec, context) for spec in specs]
-    progress.start(len(jobs))
-    if workers or scheduler is not None:
-        # Dask is imported for those who ask for it.
-        from ctc_mm.distributed.cluster import cluster_of
-        from ctc_mm.distributed.dask_run import run_on_dask
-
-        with cluster_of(workers, scheduler) as client:
-            run_on_dask(client, route, _unfinished(jobs), progress)
-    else:
-        run_local(built, _unfinished(jobs), progress)
+    jobs = _run(specs, route, out_dir, options, progress, workers, scheduler)
+    _tell_of_others(specs, out_dir, progress)
     outcomes = tuple(job.outcome for job in jobs)
     folders = [one.folder for one in outcomes if one.error is None]
     failed = [
@@ -120,6 +112,34 @@ def count_slides(
         if one.error is not None
     ]
     return RunResult(out_dir, outcomes, tuple(write_summary(out_dir, folders, failed, options)))
+
+
+def _run(
+    specs: Sequence[SlideSpec],
+    route: RouteSpec,
+    out_dir: Path,
+    options: OutputOptions,
+    progress: RunProgress,
+    workers: int,
+    scheduler: str | None,
+) -> list[SlideJob]:
+    """Take every slide to its end."""
+    built = build_route(route)
+    is_local = not workers and scheduler is None
+    with Finisher(beside=not (is_local and explains(options, built.name))) as finisher:
+        context = RunContext(route, built, built.identity(), out_dir, options, progress, finisher)
+        jobs = [SlideJob(spec, context) for spec in specs]
+        progress.start(len(jobs))
+        if is_local:
+            run_local(built, _unfinished(jobs), progress)
+        else:
+            # Dask is imported for those who ask for it.
+            from ctc_mm.distributed.cluster import cluster_of
+            from ctc_mm.distributed.dask_run import run_on_dask
+
+            with cluster_of(workers, scheduler) as client:
+                run_on_dask(client, route, _unfinished(jobs), progress)
+    return jobs
 
 
 def _specs(slides: str | Path | Sequence[str | Path] | Sequence[SlideSpec]) -> list[SlideSpec]:
@@ -148,6 +168,15 @@ def _check_names(specs: Sequence[SlideSpec]) -> None:
                 f"two slides are called {spec.name!r} ({files[0]} and {files[1]}); their results would be one folder: "
                 "give names in a table of slides, or rename one"
             )
+
+
+def _tell_of_others(specs: Sequence[SlideSpec], out_dir: Path, progress: RunProgress) -> None:
+    """Say that the folder holds slides of other runs: whoever adds up its folders would count them too."""
+    names = {spec.name for spec in specs}
+    others = sorted(path.name for path in (out_dir / STATE_FOLDER).iterdir() if path.name not in names)
+    if others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        progress.tell(f"{out_dir} also holds slides of other runs, which its tables leave out: {shown}")
 
 
 def _check_recovery(specs: Sequence[SlideSpec], options: OutputOptions) -> None:

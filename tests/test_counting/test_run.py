@@ -225,6 +225,15 @@ def test_failed_slides_are_in_the_tables(count, slides, tmp_path):
     assert "b.png" in rows[-1]
 
 
+def test_slides_of_other_runs_are_told_and_not_in_the_tables(count, slides, tmp_path):
+    count(given=slides / "a.png")
+    told = Told()
+    count(given=slides / "b.png", progress=told)
+    assert told.lines[-1].endswith("also holds slides of other runs, which its tables leave out: a")
+    assert [row.split(",")[0] for row in (tmp_path / "out" / "slides.csv").read_text().splitlines()] == ["slide", "b"]
+    assert (tmp_path / "out" / "a" / "count.json").is_file()
+
+
 def test_recovery_without_spike_ins_is_refused_before_counting(count, tmp_path):
     with pytest.raises(SlideError, match="no slide has the role 'spike_in'"):
         count(outputs=OutputOptions(recovery="measured"))

@@ -4,6 +4,7 @@ import pytest
 from bright_pixels import NAME, write_slide_image
 
 from ctc_mm.counting import units
+from ctc_mm.counting.outputs import OutputOptions
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.run import count_slides
 from ctc_mm.counting.slide_list import find_slides
@@ -11,6 +12,8 @@ from ctc_mm.distributed import cluster
 from ctc_mm.distributed.cluster import cluster_of
 from ctc_mm.distributed.worker import measure_here, prepare_here
 from ctc_mm.errors import SchedulerError
+
+NO_REPORT = OutputOptions(report=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def slides(tmp_path_factory):
 def straight(slides, tmp_path_factory):
     """The files of a run in this process."""
     out = tmp_path_factory.mktemp("straight")
-    result = count_slides(slides, RouteSpec(NAME, {}), out)
+    result = count_slides(slides, RouteSpec(NAME, {}), out, outputs=NO_REPORT)
     assert [one.counts.get("CTC") for one in result.slides] == [0, 1, 2, 3, 4, None]
     return all_bytes(out)
 
@@ -56,7 +59,7 @@ def workers_in(log):
 def test_a_worker_killed_in_mid_run_is_survived(slides, straight, tmp_path, small_units):
     log, killed = tmp_path / "log", tmp_path / "killed"
     settings = {"log": str(log), "kill_once": ["s2", str(killed)], "sleep_s": 0.01}
-    result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", workers=2)
+    result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", outputs=NO_REPORT, workers=2)
     assert killed.exists()
     assert len(workers_in(log)) >= 2
     assert [one.name for one in result.failed] == ["s5"]
@@ -64,14 +67,14 @@ def test_a_worker_killed_in_mid_run_is_survived(slides, straight, tmp_path, smal
     assert all_bytes(tmp_path / "out") == straight
     # Nothing is repeated after a restart.
     log.unlink()
-    again = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out")
+    again = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", outputs=NO_REPORT)
     assert [one.kept for one in again.slides] == [True] * 5 + [False]
     assert not log.exists() or workers_in(log) == set()
 
 
 def test_a_slide_that_kills_its_workers_fails_alone(slides, straight, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "ALLOWED_FAILURES", 1)  # each death costs a new process
-    result = count_slides(slides, RouteSpec(NAME, {"kill_on": "s3"}), tmp_path / "out", workers=2)
+    result = count_slides(slides, RouteSpec(NAME, {"kill_on": "s3"}), tmp_path / "out", outputs=NO_REPORT, workers=2)
     assert [one.name for one in result.failed] == ["s3", "s5"]
     assert "2 workers died while they measured its tiles 0 to 8" in result.failed[0].error
     good = {"s0", "s1", "s2", "s4"}
@@ -82,7 +85,7 @@ def test_a_scheduler_that_is_there_already(slides, straight, tmp_path):
     with cluster_of(workers=1) as client:
         address = client.scheduler_info()["address"]
         settings = {"log": str(tmp_path / "log")}
-        result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", scheduler=address)
+        result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", outputs=NO_REPORT, scheduler=address)
         assert len(client.scheduler_info()["workers"]) == 1  # it goes on
     assert [one.name for one in result.failed] == ["s5"]
     assert all_bytes(tmp_path / "out") == straight
@@ -92,14 +95,27 @@ def test_a_scheduler_that_is_there_already(slides, straight, tmp_path):
 
 def test_run_stopped_here_goes_on_there(slides, straight, tmp_path, small_units):
     with pytest.raises(KeyboardInterrupt):
-        count_slides(slides, RouteSpec(NAME, {"interrupt_after": 14}), tmp_path / "out")
+        count_slides(slides, RouteSpec(NAME, {"interrupt_after": 14}), tmp_path / "out", outputs=NO_REPORT)
     log = tmp_path / "log"
-    count_slides(slides, RouteSpec(NAME, {"log": str(log)}), tmp_path / "out", workers=1)
+    count_slides(slides, RouteSpec(NAME, {"log": str(log)}), tmp_path / "out", outputs=NO_REPORT, workers=1)
     measured = [line.split()[2:] for line in log.read_text().splitlines() if " tile " in line]
     assert ["s0", "0"] not in measured
     assert ["s1", "3"] not in measured
     assert ["s1", "4"] in measured
     assert all_bytes(tmp_path / "out") == straight
+
+
+def test_a_real_route_gives_the_same_bytes_whatever_the_tiles(tmp_path, monkeypatch):
+    from ctc_mm.phantoms.imfish_slide import write_imfish_slide
+
+    slide = tmp_path / "slides" / "p1.ome.tif"
+    write_imfish_slide(slide, (600, 600), seed=3, block_px=600, scenes=1)
+    count_slides(slide, RouteSpec("imfish", {}), tmp_path / "here", outputs=NO_REPORT)
+    monkeypatch.setattr(units, "UNIT_PX", 256 * 256)
+    count_slides(slide, RouteSpec("imfish", {"tile_px": 256}), tmp_path / "there", outputs=NO_REPORT, workers=2)
+    found = all_bytes(tmp_path / "here")
+    assert len(found["p1/detections.csv"].splitlines()) > 5
+    assert all_bytes(tmp_path / "there") == found
 
 
 def test_no_scheduler_at_the_address(slides, tmp_path, monkeypatch):
