@@ -87,7 +87,9 @@ def test_head_says_what_the_count_is_of(bright):
     value, note = figure(head, "CTC per mL of blood")
     share = card["area"]["share"]
     assert value.startswith(f"{number(found / (2 * share * 0.8))} (")
-    assert note.startswith("2 mL of blood on this slide (4 mL of sample, 2 mL made of each mL), of which 36 % was read")
+    assert note.startswith(
+        "2 mL of blood on this slide (4 mL of sample; each mL of blood became 2 mL), of which 36 % was read"
+    )
     assert "divided by the recovery, 80 %. Without:" in note
     doubtful = bright.counts["unidentified"]
     assert figure(head, "Unidentified")[1].startswith(f"were all of them CTC: {found + doubtful} (")

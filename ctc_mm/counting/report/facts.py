@@ -67,7 +67,7 @@ def _concentration(card: Card) -> list[JsonDict]:
         return [{"name": name, "value": NOT_KNOWN, "note": found["reason"]}]
     note = f"{number(slide['blood_ml'])} mL of blood on this slide"
     if slide["dilution"] != 1:
-        note += f" ({number(slide['volume_ml'])} mL of sample, {number(slide['dilution'])} mL made of each mL)"
+        note += f" ({number(slide['volume_ml'])} mL of sample; each mL of blood became {number(slide['dilution'])} mL)"
     if not card["complete"]:
         note += f", of which {percent(card['area']['share'])} was read"
     if found.get("recovery_applied") is not None:
