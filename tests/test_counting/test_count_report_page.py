@@ -202,8 +202,9 @@ def test_curve_of_a_detectors_test(bright, tmp_path):
     assert "CTC (50 in the test)" in page.words
     assert "90 % (45 of 50 CTC found)" in page.words
     points = re.search(r'<polyline points="([^"]+)"', path.read_text(encoding="utf-8"))[1].split()
-    assert len(points) <= 401
+    assert 200 < len(points) <= 401
     assert points[0] == "52.0,56.0"  # recall 0, precision 1
+    assert points[-1] == f"{52 + 330 * 899 / 900:.1f},56.0"
 
 
 def test_curves_of_a_classifiers_test(bright, tmp_path):

@@ -13,7 +13,8 @@ from ctc_mm.counting.report.words import number, percent
 from ctc_mm.errors import SlideError
 from ctc_mm.evaluation.report import curve_files
 
-MOST_POINTS = 400
+# Of the plots' sides, which are 1 long.
+LEAST_STEP = 1 / 400
 COLOURS = ("#0b62a8", "#8a929b", "#009e73", "#cc79a7")
 JsonDict = dict[str, Any]
 
@@ -108,5 +109,9 @@ def _read(file: Path, columns: tuple[str, str], curve: str | None = None) -> lis
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    step = max(1, -(-len(points) // MOST_POINTS))
-    return (*points[:-1:step], *points[-1:])
+    """Points that lie apart as far as an eye sees it; the first and the last stay."""
+    kept = list(points[:1])
+    for x, y in points[1:-1]:
+        if max(abs(x - kept[-1][0]), abs(y - kept[-1][1])) >= LEAST_STEP:
+            kept.append((x, y))
+    return (*kept, *points[1:][-1:])
