@@ -23,7 +23,7 @@ from ctc_mm.counting.records import Overview, SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
 from ctc_mm.counting.slide_look import look_over
 from ctc_mm.counting.slides import OpenSlides
-from ctc_mm.counting.windows import region_of
+from ctc_mm.counting.windows import region_of, touching
 from ctc_mm.errors import ImageReadError, SlideError
 
 
@@ -107,12 +107,11 @@ class DetectRoute:
         """Read the part of a tile that its windows show; empty and damaged windows are left out."""
         fit, levels = SlideFit.from_json(task.plan.details), task.first.levels
         losses = levels["losses"]
-        left_out = set(levels["empty_windows"]) | set(
-            np.flatnonzero(fit.grid.touching(losses["damaged_xyxy"])).tolist()
-        )
-        in_tile = fit.tiles(self.settings.tile_px).windows_of(task.tile).tolist()
-        windows = np.array([number for number in in_tile if number not in left_out], np.int64)
-        tile = TileWindows(task, windows, fit.grid.windows_xyxy()[windows], white_level=levels["white_level"])
+        windows = np.setdiff1d(fit.tiles(self.settings.tile_px).windows_of(task.tile), levels["empty_windows"])
+        boxes = fit.grid.windows_xyxy()[windows]
+        whole = ~touching(boxes, losses["damaged_xyxy"])
+        windows = windows[whole]
+        tile = TileWindows(task, windows, boxes[whole], white_level=levels["white_level"])
         if len(windows):
             tile.region_xyxy = region_of(tile.windows_xyxy, fit.grid.size_wh)
             try:

@@ -18,6 +18,7 @@ from ctc_mm.counting.merge import MergedCells, MergeRules, SlideDetections, merg
 from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, SlideCount, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.slides import MOST_REGIONS
+from ctc_mm.counting.windows import touching
 
 NAME = "detect"
 BORDER, SEAM, DISPUTED, DOUBTFUL = "border", "seam", "disputed", "below_threshold"
@@ -51,7 +52,7 @@ def count_of(
         info: of the model.
     """
     fit, losses = SlideFit.from_json(plan.details), first.levels["losses"]
-    dropped = np.flatnonzero(fit.grid.touching(losses["damaged_xyxy"]))
+    dropped = np.flatnonzero(touching(fit.grid.windows_xyxy(), losses["damaged_xyxy"]))
     merged = merge_windows(
         SlideDetections(**payloads_of(results)),
         fit.grid,

@@ -96,14 +96,6 @@ class WindowGrid:
         cores = self.cores_xyxy()[np.asarray(windows, np.int64)]
         return np.maximum(np.maximum(cores[:, :2] - centres, centres - cores[:, 2:]).max(axis=1, initial=0), 0)
 
-    def touching(self, regions_xyxy: Iterable[RegionXYXY]) -> np.ndarray:
-        """Which windows show a pixel of any of the regions, bool (N,)."""
-        windows = self.windows_xyxy()
-        touched = np.zeros(len(windows), bool)
-        for x0, y0, x1, y1 in regions_xyxy:
-            touched |= (windows[:, 0] < x1) & (windows[:, 2] > x0) & (windows[:, 1] < y1) & (windows[:, 3] > y0)
-        return touched
-
     def _places(self) -> np.ndarray:
         """Column and row of every window, int64 (N, 2)."""
         columns, rows = self.n_wh
@@ -179,6 +171,15 @@ class TileGrid:
         xs = np.arange(column * per_x, min((column + 1) * per_x, columns))
         ys = np.arange(row * per_y, min((row + 1) * per_y, rows))
         return (ys[:, None] * columns + xs[None, :]).ravel()
+
+
+def touching(windows_xyxy: np.ndarray, regions_xyxy: Iterable[RegionXYXY]) -> np.ndarray:
+    """Which windows (N, 4) show a pixel of any of the regions, bool (N,)."""
+    touched = np.zeros(len(windows_xyxy), bool)
+    starts, ends = windows_xyxy[:, :2], windows_xyxy[:, 2:]
+    for x0, y0, x1, y1 in regions_xyxy:
+        touched |= (starts < (x1, y1)).all(axis=1) & (ends > (x0, y0)).all(axis=1)
+    return touched
 
 
 def region_of(windows_xyxy: np.ndarray, size_wh: tuple[int, int]) -> RegionXYXY:

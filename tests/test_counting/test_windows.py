@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctc_mm.counting.windows import TileGrid, WindowGrid, check_overlap, cut_window, region_of
+from ctc_mm.counting.windows import TileGrid, WindowGrid, check_overlap, cut_window, region_of, touching
 
 
 def grids():
@@ -75,10 +75,11 @@ def test_how_far_outside_of_the_core():
 
 
 def test_windows_that_touch_damage():
-    grid = WindowGrid((250, 40), (100, 100), 20)
-    assert grid.touching([]).tolist() == [False] * 3
-    assert grid.touching([(100, 0, 101, 1)]).tolist() == [False, True, False]
-    assert grid.touching([(99, 0, 100, 1), (249, 0, 250, 9)]).tolist() == [True, True, True]
+    windows = WindowGrid((250, 40), (100, 100), 20).windows_xyxy()
+    assert touching(windows, []).tolist() == [False] * 3
+    assert touching(windows, [(100, 0, 101, 1)]).tolist() == [False, True, False]
+    assert touching(windows, [(99, 0, 100, 1), (249, 0, 250, 9)]).tolist() == [True, True, True]
+    assert touching(windows[:0], [(0, 0, 9, 9)]).tolist() == []
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
