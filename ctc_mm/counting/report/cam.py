@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -50,8 +51,10 @@ def explain_count(
         from ctc_mm.counting.report.cam_detect import explain_windows as explain
     else:
         from ctc_mm.counting.report.cam_classify import explain_crops as explain
+    # A copy: the hooks of an explanation must not see what another thread asks of the model meanwhile.
+    model = copy.deepcopy(route.engine.trained.model)
     try:
-        cams = explain(count, route, places, track)
+        cams = explain(count, route, model, places, track)
     except ConfigError as error:
         return {}, f"No Grad-CAM: {error}"
     missing = len(places) - len(cams)

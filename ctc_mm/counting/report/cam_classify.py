@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from mmpretrain.structures import DataSample
+from torch import nn
 
 from ctc_mm.counting.cell_finder import read_image
 from ctc_mm.counting.classify import ClassifyRoute
@@ -38,6 +39,7 @@ class _Place:
 def explain_crops(
     count: SlideCount,
     route: ClassifyRoute,
+    model: nn.Module,
     places: Sequence[int],
     track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[int, CellCAM]:
@@ -49,6 +51,7 @@ def explain_crops(
     Args:
         count: of the route.
         route: with a model that PyTorch runs.
+        model: that model, or a copy that no other thread uses.
         places: of the cells in ``count.cells``.
         track: wraps the loop, for a progress bar.
 
@@ -61,7 +64,7 @@ def explain_crops(
     cams = {}
     with open_slide(count.spec, details["target_um_per_px"]) as field:
         for place in track(list(places)):
-            found = _explain(count, route, field, place, details, step_xy, side)
+            found = _explain(count, route, model, field, place, details, step_xy, side)
             if found is not None:
                 cams[place] = found
     return cams
@@ -70,6 +73,7 @@ def explain_crops(
 def _explain(
     count: SlideCount,
     route: ClassifyRoute,
+    model: nn.Module,
     field: Field,
     place: int,
     details: dict[str, Any],
@@ -88,7 +92,7 @@ def _explain(
         if same_score(float(route.engine(prepared[None])[0, label]), recorded):
             inputs = torch.from_numpy(prepared).to(route.engine.device)
             data = {"inputs": inputs, "data_samples": DataSample()}
-            result = explain_classification(route.engine.trained.model, data, label=label)
+            result = explain_classification(model, data, label=label)
             by_box = route.crops.margin is not None
             return CellCAM(share_of_top(result.cam), _crop_region(where, len(crop), by_box, step_xy))
     return None

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from torch import nn
 
 from ctc_mm.counting.detect import DetectRoute
 from ctc_mm.counting.detect_cells import merge_rules
@@ -28,6 +29,7 @@ LEAST_IOU = 0.9
 def explain_windows(
     count: SlideCount,
     route: DetectRoute,
+    model: nn.Module,
     places: Sequence[int],
     track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[int, CellCAM]:
@@ -36,6 +38,7 @@ def explain_windows(
     Args:
         count: of the route.
         route: with a model that PyTorch runs.
+        model: that model, or a copy that no other thread uses.
         places: of the cells in ``count.cells``.
         track: wraps the loop, for a progress bar.
 
@@ -51,7 +54,7 @@ def explain_windows(
             cell = count.cells[place]
             window = windows[cell.columns["window"]]
             data = _data_of(field, fit, route, window, float(count.thresholds["white_level"]))
-            found = _explain(route, data, cell, _InWindow.of(cell, window, fit), least)
+            found = _explain(model, data, cell, _InWindow.of(cell, window, fit), least)
             if found is not None:
                 region = tuple((window / fit.scale).tolist())
                 cams[place] = CellCAM(share_of_top(found.fused), region)
@@ -69,7 +72,7 @@ def _data_of(field: Field, fit: SlideFit, route: DetectRoute, window: np.ndarray
     sample.set_metainfo(
         dict(ori_shape=geometry.window_wh[::-1], img_shape=geometry.image_hw, scale_factor=geometry.scale_wh)
     )
-    return {"inputs": torch.from_numpy(inputs), "data_samples": sample}
+    return {"inputs": torch.from_numpy(inputs).to(route.engine.device), "data_samples": sample}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,9 @@ class _InWindow:
 
 
 def _explain(
-    route: DetectRoute, data: dict[str, Any], cell: CountedCell, where: _InWindow, least: list[float]
+    model: nn.Module, data: dict[str, Any], cell: CountedCell, where: _InWindow, least: list[float]
 ) -> DetectionCAM | None:
     """The map of one box; None where the model does not find it again."""
-    model, device = route.engine.trained.model, route.engine.device
-    data = {**data, "inputs": data["inputs"].to(device)}
     best = explain_detection(model, data, score_thr=least, target="top1")
     index = _place_of(best, where, cell)
     if index is None:
