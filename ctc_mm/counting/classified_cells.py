@@ -164,6 +164,7 @@ def _counted(
     score = float(calibrated(np.array([raw]), info)[0])
     class_name, flags = _call(cell, scores, info, settings.doubt * threshold, threshold)
     step_x, step_y = slide.per_work_px
+    row, column = cell.centroid_yx
     return CountedCell(
         box_xyxy=slide.box(cell.box_xyxy),
         class_name=class_name,
@@ -172,6 +173,9 @@ def _counted(
         flags=tuple(sorted(flags)),
         columns={
             "window": one.window,
+            # As in cells.csv: the middle of the first pixel is 0, 0.
+            "centroid_x": round((column + 0.5) * step_x - 0.5, 3),
+            "centroid_y": round((row + 0.5) * step_y - 0.5, 3),
             "probability": round(raw, 6),
             "area_um2": round(cell.area_px * slide.um_per_px**2, _DIGITS),
             "circularity": round(cell.circularity, _DIGITS),

@@ -48,6 +48,7 @@ def counted_cell(
         has_cnn: whether the slide's cells have a network's column.
     """
     columns: dict[str, Any] = {name: _rounded(getattr(record, name)) for name in _MEASURED}
+    columns |= {"centroid_x": round(record.centroid_yx[1], 3), "centroid_y": round(record.centroid_yx[0], 3)}
     flags = [record.reason] if record.is_rejected else []
     if has_cnn:
         columns["cnn_score"] = _rounded(cnn_score)

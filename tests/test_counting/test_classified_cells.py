@@ -107,6 +107,7 @@ def test_a_resampled_slide_is_described_in_its_own_pixels():
     (cell,) = done.cells
     assert cell.box_xyxy == (240, 240, 280, 284)
     assert cell.diameter_um == 10.0
+    assert (cell.columns["centroid_x"], cell.columns["centroid_y"]) == (260.5, 262.5)
     assert cell.outlines_xy == (((240, 240), (280, 240), (280, 284)),)
     # The right window's core begins at 175.
     assert done.area == AnalysedArea(4 * (175 * 200 - 10_000), background_px=4 * 125 * 200, dropped_px=40_000)

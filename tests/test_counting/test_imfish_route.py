@@ -77,6 +77,8 @@ def test_the_verdicts_are_those_of_the_rule_on_arrays(phantom, whole):
         record = by_box[cell.box_xyxy]
         assert (cell.columns["reason"], cell.columns["cep8_count"]) == (record.reason, record.cep8_count)
         assert (cell.class_name == "CTC") == record.is_ctc
+        middle = (cell.columns["centroid_y"], cell.columns["centroid_x"])
+        assert middle == pytest.approx(record.centroid_yx, abs=1e-3)
         assert cell.diameter_um == pytest.approx(2 * np.sqrt(record.area_um2 / np.pi), abs=1e-4)
     assert whole.counts["CTC"] == result.ctc_count > 3
     assert whole.thresholds["cd45_threshold"] == result.thresholds.cd45_threshold
