@@ -298,6 +298,23 @@ def test_damage_costs_the_windows_that_show_it(tmp_path, tile_px):
     assert len(left) < len(truth)
 
 
+def test_gaps_of_a_mosaic_are_no_analysed_area(tmp_path):
+    image, truth = blob_slide((400, 200))
+    for name, part in (("a.png", image[:, :150]), ("b.png", image[:, 250:])):
+        cv2.imwrite(str(tmp_path / name), part)
+    (tmp_path / "positions.csv").write_text("file,x_px,y_px\na.png,0,0\nb.png,250,0\n")
+    result = count(blob_route(), file_spec(tmp_path, um_per_px=1.0))
+    assert result.size_wh == (400, 200)
+    assert result.area.total_px == 400 * 200
+    assert result.area.dropped_px == 100 * 200
+    assert [(one.kind, one.area_px, one.regions_xyxy) for one in result.drops] == [
+        ("gap", 20_000, ((150, 0, 250, 200),))
+    ]
+    whole = {(box, ("CTC", "WBC")[label]) for box, label in truth if box[2] < 150 or box[0] >= 250}
+    assert whole <= set(found(result))
+    assert all(x1 <= 150 or x0 >= 250 for (x0, _, x1, _), _ in found(result))
+
+
 def test_a_slide_that_vanishes_fails_alone(tmp_path, slide):
     gone = tmp_path / "gone.ome.tif"
     gone.write_bytes(slide[0].read_bytes())

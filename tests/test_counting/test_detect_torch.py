@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blob_engine import count, file_spec, table
+from scipy.spatial import cKDTree
 
 from ctc_mm.counting.detect import DetectRoute
+from ctc_mm.counting.engines import EngineSettings
 from ctc_mm.imaging.io import write_ome_tiff
 
 sys.path.insert(0, str(Path(__file__).parent / "test_engines"))
@@ -44,6 +46,23 @@ def slide(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(settings, slide):
     return count(DetectRoute(settings), slide)
+
+
+@pytest.fixture(scope="module")
+def exported(settings, tmp_path_factory):
+    pytest.importorskip("onnx", reason="onnx is not installed (pip install onnx)")
+    from ctc_mm.engine.export import export_model
+
+    path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    export_model(EngineSettings.of(settings), "onnx", path)
+    return path
+
+
+def numbers_of(slide_count):
+    """Each cell as box, a hundred times its score (0.1 is 1e-3), place of its class, float (N, 6)."""
+    return np.array(
+        [(*one.box_xyxy, 100 * one.score, slide_count.classes.index(one.class_name)) for one in slide_count.cells]
+    )
 
 
 def test_the_network_finds_something(expected):
@@ -85,3 +104,18 @@ def test_another_window_is_another_result(settings, slide, expected):
     result = count(DetectRoute({**settings, "window_px": 64}), slide)
     assert result.thresholds["window_wh"] == [64, 64]
     assert table(result) != table(expected)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_exported_model_gives_the_same_count(settings, slide, expected, exported, engine):
+    pytest.importorskip(engine, reason=f"{engine} is not installed (pip install {engine})")
+    changed = {name: value for name, value in settings.items() if name not in ("config", "checkpoint")}
+    result = count(DetectRoute({**changed, "model": str(exported), "engine": engine}), slide)
+    assert result.model["engine"] == engine
+    assert result.thresholds == expected.thresholds
+    # Boxes that lie beside each other to the last digits may change places in the order.
+    found, wanted = numbers_of(result), numbers_of(expected)
+    assert found.shape == wanted.shape
+    nearest, place = cKDTree(found).query(wanted, p=np.inf)
+    assert sorted(place.tolist()) == list(range(len(wanted)))
+    assert nearest.max() < 0.1
