@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ctc_mm import __version__
 from ctc_mm.counting.records import Overview, SlideSpec, as_json
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.units import Unit, units_of
@@ -31,7 +32,7 @@ MEASURED_KEYS = ("name", "um_per_px")
 
 
 def slide_facts(spec: SlideSpec, identity: Mapping[str, Any]) -> JsonDict:
-    """Everything that the cells of a slide depend on, as JSON values: its files, its channels, the route."""
+    """Everything that the cells of a slide depend on, as JSON values: files, channels, route and our version."""
     described = as_json(spec)
     files = [[path.name, *_stamp(path)] for _, path in sorted(spec.source.paths.items())]
     channels = None if spec.source.channels is None else dict(spec.source.channels)
@@ -41,6 +42,7 @@ def slide_facts(spec: SlideSpec, identity: Mapping[str, Any]) -> JsonDict:
             "files": files,
             "channels": [sorted(spec.source.paths), channels],
             "route": dict(identity),
+            "version": __version__,
         }
     )
 

@@ -67,8 +67,15 @@ def _connected(scheduler: str) -> Iterator[Client]:
         raise SchedulerError(
             f"no Dask scheduler answers at {scheduler!r} ({error}); check the address that `dask scheduler` has printed"
         ) from error
-    with client:
-        yield client
+    # The client's own words on a scheduler that goes are a page of traces; ``run_on_dask`` says it in a line.
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with client:
+            yield client
+    finally:
+        logger.setLevel(level)
 
 
 def _wait_for_worker(client: Client, scheduler: str, seconds: float) -> None:

@@ -5,6 +5,7 @@ from bright_pixels import NAME, write_slide_image
 
 from ctc_mm.counting import units
 from ctc_mm.counting.outputs import OutputOptions
+from ctc_mm.counting.progress import Silent
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.run import count_slides
 from ctc_mm.counting.slide_list import find_slides
@@ -116,6 +117,25 @@ def test_a_real_route_gives_the_same_bytes_whatever_the_tiles(tmp_path, monkeypa
     found = all_bytes(tmp_path / "here")
     assert len(found["p1/detections.csv"].splitlines()) > 5
     assert all_bytes(tmp_path / "there") == found
+
+
+def test_a_scheduler_that_goes_is_told_and_the_same_call_goes_on(slides, straight, tmp_path, small_units):
+    with cluster_of(workers=1) as client:
+
+        class EndsIt(Silent):
+            def slide_done(self, line):
+                client.cluster.close()
+
+        address, settings = client.scheduler_info()["address"], {"sleep_s": 0.1}
+        with pytest.raises(SchedulerError, match="scheduler has gone or was restarted; finished slides"):
+            count_slides(
+                slides, RouteSpec(NAME, settings), tmp_path / "out", outputs=NO_REPORT, scheduler=address,
+                progress=EndsIt(),
+            )  # fmt: skip
+    result = count_slides(slides, RouteSpec(NAME, settings), tmp_path / "out", outputs=NO_REPORT)
+    assert any(one.kept for one in result.slides)
+    assert not all(one.kept for one in result.slides[:5])
+    assert all_bytes(tmp_path / "out") == straight
 
 
 def test_no_scheduler_at_the_address(slides, tmp_path, monkeypatch):
