@@ -35,7 +35,7 @@ class DetectSettings:
     max_cell_um: float | None = None
     max_cell_px: float | None = None
     overlap_px: int | None = None
-    doubt: float = 0.5
+    doubt: float = 0.8
     skip_background: bool = True
     resample: bool = False
     white_level: float | None = None
