@@ -1,7 +1,6 @@
 """Grad-CAM of counted cells: the network sees again what it saw, and maps lie on the slide where it looked."""
 
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,27 +133,18 @@ def test_model_that_cannot_be_explained_says_why(detected, monkeypatch):
     assert explain_count(found, route) == ({}, "No Grad-CAM: the head scores boxes in a way of its own")
 
 
-def test_maps_do_not_mind_what_another_thread_asks_of_the_model(detected):
+def test_a_copy_is_explained_since_the_model_may_be_at_work(detected, monkeypatch):
+    # Hooks on the model itself would see what another thread asks of it.
     route, found = detected
-    quiet, _ = explain_count(found, route, most=4)
-    engine, stop = build_route(route).engine, threading.Event()
-    windows = np.stack([engine.prepare(window) for window in draw_windows(4, side=WINDOW_PX, seed=9)])
-    expected = engine(windows)
-    seen = []
-
-    def measure():
-        while not stop.is_set():
-            seen.append(engine(windows))
-
-    thread = threading.Thread(target=measure)
-    thread.start()
-    try:
-        busy, _ = explain_count(found, route, most=4)
-    finally:
-        stop.set()
-        thread.join()
-    assert list(busy) == list(quiet)
-    assert all(np.allclose(busy[place].cam, quiet[place].cam, atol=1e-4) for place in quiet)
-    assert len(seen) > 1
-    for one, other in zip(seen[-1], expected, strict=True):
-        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-3)
+    given = []
+    monkeypatch.setattr(
+        "ctc_mm.counting.report.cam_detect.explain_windows",
+        lambda count, route, model, places, track: given.append(model) or {},
+    )
+    explain_count(found, route)
+    own = build_route(route).engine.trained.model
+    assert given[0] is not own
+    shared = {id(part) for part in own.modules()} & {id(part) for part in given[0].modules()}
+    assert shared == set()
+    for name, values in own.state_dict().items():
+        assert np.array_equal(values, given[0].state_dict()[name])
