@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, Ti
 from ctc_mm.counting.slide_look import look_over
 from ctc_mm.counting.slides import OpenSlides, check_pixel_size, require_pixel_size, um_per_px_source
 from ctc_mm.counting.windows import TileGrid, region_of
-from ctc_mm.errors import ConfigError, ImageReadError
+from ctc_mm.errors import ConfigError, ImageReadError, SlideError
 from ctc_mm.imaging.field import RegionXYXY
 
 NO_THRESHOLD = "no threshold came with the weights: cells count as the target from a probability of 0.5 on"
@@ -67,7 +68,8 @@ class ClassifyRoute:
 
         Raises:
             ImageReadError: it cannot be read.
-            SlideError: a channel is missing, or its pixel size is unknown or another than the model's.
+            SlideError: a channel is missing; its pixel size is unknown, another than the model's, or such that cells are
+            too small to be found.
         """
         with self._slides.use(spec) as field:
             channels, places, bright_field = choose_channels(spec, field, self.info)
@@ -87,7 +89,13 @@ class ClassifyRoute:
         with self._slides.use(spec, target) as field:
             details |= {"um_per_px": field.um_per_px, "work_wh": list(field.size_wh), "notes": list(field.notes)}
         plan = SlidePlan(spec, size_wh, 1, self.settings.tile_px, details)
-        return SlidePlan(spec, size_wh, self._tiles(plan).n_tiles, self.settings.tile_px, details)
+        try:
+            return replace(plan, n_tiles=self._tiles(plan).n_tiles)
+        except ValueError as error:
+            raise SlideError(
+                f"slide {spec.name} of {details['um_per_px']:g} um per px: {error}; check --um-per-px, or look for "
+                "other cells (min_cell_um, --max-cell-um)"
+            ) from error
 
     def first_pass(self, plan: SlidePlan) -> FirstPass:
         """Measure levels and white of the slide, see where it is empty, draw the overview."""

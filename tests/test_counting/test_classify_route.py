@@ -228,6 +228,8 @@ def test_the_pixel_size_has_to_be_known(image, whole, tmp_path, network):
     found = count(ClassifyRoute(SETTINGS), spec_of(path, um_per_px=UM))
     assert [cell.box_xyxy for cell in found.cells] == [cell.box_xyxy for cell in whole.cells]
     assert found.um_per_px_source == "given"
+    with pytest.raises(SlideError, match=r"slide of 3 um per px: the smallest cell must be at least 4 px.*--um-per-px"):
+        ClassifyRoute(SETTINGS).plan(spec_of(path, um_per_px=3.0))
 
 
 def test_8_bits_16_bits_and_colour_give_the_same_cells(image, whole, tmp_path, network):

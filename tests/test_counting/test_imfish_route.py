@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -241,6 +242,13 @@ def test_a_file_that_is_no_image_is_an_error(tmp_path):
 def test_settings_that_cannot_be_used_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         ImFISHRoute(settings)
+
+
+def test_the_rule_alone_needs_no_framework():
+    code = "import sys, ctc_mm.counting.imfish as route; route.ImFISHRoute({}); "
+    code += "print([name for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
 def test_how_the_work_is_cut_is_no_part_of_the_identity():
