@@ -68,8 +68,8 @@ class ClassifyRoute:
 
         Raises:
             ImageReadError: it cannot be read.
-            SlideError: a channel is missing; its pixel size is unknown, another than the model's, or such that cells are
-            too small to be found.
+            SlideError: a channel is missing; its pixel size is unknown, another than the model's, or so large that
+                cells are too small to be found.
         """
         with self._slides.use(spec) as field:
             channels, places, bright_field = choose_channels(spec, field, self.info)
