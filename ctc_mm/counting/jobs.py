@@ -15,6 +15,7 @@ from ctc_mm.counting.route import FirstPass, Route, RouteSpec, SlidePlan
 from ctc_mm.counting.state import SlideState
 from ctc_mm.counting.units import Unit, units_of
 from ctc_mm.counting.work import Prepared, UnitResult, describe
+from ctc_mm.errors import SlideError
 
 T = TypeVar("T")
 
@@ -150,6 +151,8 @@ class SlideJob:
     def _finish(self) -> None:
         context = self._context
         count = context.route.finish(self.plan, self.first, list(self._state.results(self.plan)))
+        if count.area.share == 0:  # a count of 0 cells would be read as a result
+            raise SlideError(f"slide {self.name}: nothing of it could be looked at: {_reasons(count)}")
         files = write_slide(self._folder, count, context.options, context.route_spec)
         note = {"counts": count.counts, "complete": count.is_complete, "lost": _lost(count)}
         self._state.save_done(self._key, files, note)
@@ -170,6 +173,9 @@ class SlideJob:
 
 def _lost(count: SlideCount) -> str:
     """What of the slide was not looked at, in words."""
-    reasons = {drop.reason for drop in count.drops if drop.area_px}
     share = 1 - count.area.share
-    return "" if count.is_complete else f"{share:.2%} of the slide was not looked at ({'; '.join(sorted(reasons))})"
+    return "" if count.is_complete else f"{share:.2%} of the slide was not looked at ({_reasons(count)})"
+
+
+def _reasons(count: SlideCount) -> str:
+    return "; ".join(sorted({drop.reason for drop in count.drops if drop.area_px}))

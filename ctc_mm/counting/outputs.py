@@ -102,7 +102,7 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
 
 def write_summary(
     out_dir: Path, folders: Sequence[Path], failed: Sequence[JsonDict], options: OutputOptions
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Write tables and pages over all slides and patients.
 
     Args:
@@ -112,15 +112,16 @@ def write_summary(
         options: the recovery in them is applied to patients.
 
     Returns:
-        The files.
+        The files, and what was asked for and could not be done (a recovery that cannot be measured).
 
     Raises:
-        SlideError: the recovery cannot be measured.
+        SlideError: cards that cannot be added up.
         OSError: a file cannot be written; it is named.
     """
     cards = [read_card(folder / CARD) for folder in folders]
     summary = make_summary(cards, recovery=options.recovery, failed=failed)
-    return [*write_summary_files(out_dir, summary), write_index(out_dir / INDEX, summary)]
+    files = [*write_summary_files(out_dir, summary), write_index(out_dir / INDEX, summary)]
+    return files, list(summary["problems"])
 
 
 def _write_report(path: Path, count: SlideCount, card: JsonDict, options: OutputOptions, route: RouteSpec) -> Path:

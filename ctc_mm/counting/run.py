@@ -29,11 +29,13 @@ class RunResult:
         out_dir: folder with the results.
         slides: how each slide ended, in the order given.
         summary_files: tables and pages over all slides.
+        problems: what was asked for and could not be done, such as a recovery measured by spike-ins that failed.
     """
 
     out_dir: Path
     slides: tuple[SlideOutcome, ...]
     summary_files: tuple[Path, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[SlideOutcome, ...]:
@@ -47,8 +49,8 @@ class RunResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every pixel of every slide was looked at."""
-        return not self.failed and not self.incomplete
+        """Whether every pixel of every slide was looked at, and all that was asked for was done."""
+        return not self.failed and not self.incomplete and not self.problems
 
     def lines(self) -> Iterator[str]:
         """What a user is told at the end."""
@@ -58,6 +60,7 @@ class RunResult:
         yield f"slides counted: {good + len(self.incomplete)} of {len(self.slides)}{before}"
         yield from (f"failed: {one.name}: {one.error}" for one in self.failed)
         yield from (f"incomplete: {one.name}: {one.lost}" for one in self.incomplete)
+        yield from (f"problem: {one}" for one in self.problems)
         yield f"results: {self.out_dir}"
 
 
@@ -111,7 +114,8 @@ def count_slides(
         for spec, one in zip(specs, outcomes, strict=True)
         if one.error is not None
     ]
-    return RunResult(out_dir, outcomes, tuple(write_summary(out_dir, folders, failed, options)))
+    files, problems = write_summary(out_dir, folders, failed, options)
+    return RunResult(out_dir, outcomes, tuple(files), tuple(problems))
 
 
 def _run(

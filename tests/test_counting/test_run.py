@@ -306,3 +306,42 @@ def test_incomplete_slide_is_told(count, monkeypatch):
     assert [one.complete for one in result.slides] == [False] * 3
     assert not result.is_complete
     assert "incomplete: a: 4.06% of the slide was not looked at (tile 3 cannot be decoded)" in list(result.lines())
+
+
+def test_slide_of_which_nothing_can_be_looked_at_is_no_count_of_zero(count, monkeypatch, tmp_path):
+    import bright_pixels
+
+    from ctc_mm.counting.records import AnalysedArea, Drop
+
+    finish = bright_pixels.BrightPixels.finish
+
+    def blind(self, plan, first, results):
+        found = finish(self, plan, first, results)
+        if plan.spec.name != "b":
+            return found
+        drop = Drop("block", "pixels are not finite", 1, 90 * 70, ((0, 0, 90, 70),))
+        return dataclasses.replace(found, area=AnalysedArea(0, 0, 90 * 70), drops=(drop,))
+
+    monkeypatch.setattr(bright_pixels.BrightPixels, "finish", blind)
+    result = count()
+    assert [one.error for one in result.slides] == [
+        None, "slide b: nothing of it could be looked at: pixels are not finite", None,
+    ]  # fmt: skip
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["slides"]
+    assert [(row["slide"], row["status"], row.get("ctc")) for row in rows] == [
+        ("a", "complete", 3), ("c", "complete", 2), ("b", "failed", None),
+    ]  # fmt: skip
+    assert not (tmp_path / "out" / "b").exists()
+
+
+def test_recovery_that_spike_ins_cannot_give_is_told_and_ends_incomplete(count, slides):
+    given = [
+        dataclasses.replace(spec, role="spike_in", spiked=6) if spec.name == "b" else spec
+        for spec in find_slides([slides])
+    ]
+    result = count(given=given, outputs=OutputOptions(report=False, recovery="measured"))
+    assert (result.failed, result.incomplete, result.is_complete) == ((), (), False)
+    told = [line for line in result.lines() if line.startswith("problem: ")]
+    assert len(told) == 1
+    assert "recovery could not be measured, so numbers per mL are not corrected" in told[0]
+    assert "no added cell was found" in told[0]
