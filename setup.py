@@ -50,7 +50,7 @@ INSTALL_REQUIRES = [
 EXPORT = [
     "onnx>=1.17,<2",
     "onnxscript>=0.5,<1",
-    "onnx_ir>=0.1,<2",
+    "onnx-ir>=0.1,<2",
     "onnxruntime>=1.20,<2",
     "openvino>=2025.0,<2027",
 ]
