@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test_imfish"))
 from imfish_images import one_of_each  # noqa: E402
 
 NAMES = ("dapi", "cep8", "cd45")
-SIZE = (1300, 1100)
+SIZE = (900, 800)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_an_empty_slide_has_no_cell_and_is_looked_at_whole(tmp_path, size_wh, va
     assert (found.drops, found.overview.rgb.shape) == ((), (*size_wh[::-1], 3))
 
 
-@pytest.mark.parametrize(("tile_px", "threads"), [(256, 1), (512, 3), (1024, 2), (1000, 1)])
+@pytest.mark.parametrize(("tile_px", "threads"), [(256, 3), (512, 1), (1000, 2)])
 def test_tiles_and_threads_change_no_bit(slide, whole, tile_px, threads):
     found = count(ImFISHRoute({"tile_px": tile_px, "threads": threads}), spec_of(slide))
     assert len(found.cells) > 30
@@ -65,8 +65,8 @@ def test_a_tile_gives_the_same_whatever_else_is_measured(slide):
     plan = route.plan(spec_of(slide))
     first = route.first_pass(plan)
     every = list(route.measure(TileTask(plan, first, tile) for tile in range(plan.n_tiles)))
-    again = list(ImFISHRoute({"tile_px": 512}).measure([TileTask(plan, first, 4), TileTask(plan, first, 1)]))
-    assert again == [every[4], every[1]]
+    again = list(ImFISHRoute({"tile_px": 512}).measure([TileTask(plan, first, 3), TileTask(plan, first, 1)]))
+    assert again == [every[3], every[1]]
 
 
 def test_the_verdicts_are_those_of_the_rule_on_arrays(phantom, whole):
@@ -171,7 +171,7 @@ def test_other_ways_to_find_nuclei_take_the_slide_as_one_tile(phantom, tmp_path)
 def damaged(phantom, tmp_path_factory):
     """One block of CEP8 cannot be read."""
     path = write_tiled(tmp_path_factory.mktemp("damaged") / "damaged.tif", phantom.image_cyx)
-    spoil_tile(path, 6 + 2, page=1)  # six tiles a row: x 512 to 768, y 256 to 512
+    spoil_tile(path, 4 + 2, page=1)  # four tiles a row: x 512 to 768, y 256 to 512
     return spec_of(path, channels={"dapi": 0, "cep8": 1, "cd45": 2}, um_per_px=0.25)
 
 
