@@ -16,6 +16,9 @@ from ctc_mm.imaging.resample import resampled_field
 
 # Cells look the same to a model within this ratio of pixel sizes.
 LARGEST_SCALE_RATIO = 1.1
+# Larger pixels than this many times the model's hold no detail that a resampling could bring back; smaller ones than
+# this part of them are given in another unit (nm, mm). What is resampled nevertheless has hundreds of times the pixels.
+LARGEST_ENLARGEMENT, LARGEST_SHRINKING = 4.0, 16.0
 # Where lost blocks lie, in a count's record: so many of them.
 MOST_REGIONS = 100
 # Where in the file: in pixels of its own, and said of each block by the drop.
@@ -66,7 +69,8 @@ def check_pixel_size(spec: SlideSpec, field: Field, model_um_per_px: float | Non
         to be opened with ``target_um_per_px=model_um_per_px``.
 
     Raises:
-        SlideError: they differ by more than 10 % and ``resample`` is off, or the slide's is unknown.
+        SlideError: they differ by more than 10 % and ``resample`` is off, or by too much for any resampling; the
+            slide's is unknown.
     """
     if model_um_per_px is None:
         return 1.0
@@ -75,6 +79,13 @@ def check_pixel_size(spec: SlideSpec, field: Field, model_um_per_px: float | Non
     scale = field.um_per_px / model_um_per_px
     if 1 / LARGEST_SCALE_RATIO <= scale <= LARGEST_SCALE_RATIO:
         return 1.0
+    if not 1 / LARGEST_SHRINKING <= scale <= LARGEST_ENLARGEMENT:
+        raise SlideError(
+            f"slide {spec.name} has {field.um_per_px:g} um per px, the model was trained at {model_um_per_px:g}: no "
+            f"resampling helps with pixels over {LARGEST_ENLARGEMENT:g} times as large or {LARGEST_SHRINKING:g} times "
+            "as small; if the size is wrong (nm or mm for um), give the true one (--um-per-px, or column um_per_px of "
+            "the table of slides)"
+        )
     if not resample:
         raise SlideError(
             f"slide {spec.name} has {field.um_per_px:g} um per px, the model was trained at {model_um_per_px:g}: cells "

@@ -10,6 +10,8 @@ from typing import Any
 from ctc_mm.imaging.nuclei import METHODS
 
 MODES = ("full", "paper")
+# Numbers that are found where they are not given.
+MAY_BE_NONE = ("cd45_threshold", "cep8_threshold", "spot_diameter_um")
 # Size of a pixel taken where neither the image nor its nuclei say: x40 and a common camera.
 USUAL_UM_PER_PX = 0.25
 
@@ -70,7 +72,13 @@ class ImFISHSettings:
         for name, choices in (("mode", MODES), ("method", METHODS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
-        if self.min_signals < 1 or self.min_signals != int(self.min_signals):
+        for name, value in asdict(self).items():
+            # Values of a command line or a JSON file: what is no number arrives as text.
+            if name in ("mode", "method") or (value is None and name in MAY_BE_NONE):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"`{name}` must be a number. Received: {value!r}")
+        if not self.min_signals >= 1 or self.min_signals % 1:
             raise ValueError(f"`min_signals` must be a whole number of at least 1. Received: {self.min_signals}")
         thresholds = ("cd45_threshold", "cep8_threshold")
         positive = ("ring_width_um", "min_diameter_um", "max_diameter_um", "max_edge_um", "spot_diameter_um")

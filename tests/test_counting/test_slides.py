@@ -99,6 +99,19 @@ def test_pixel_sizes_that_differ_by_more_than_a_tenth(path, slide_um, model_um, 
             check_pixel_size(spec, field, model_um, resample=False)
 
 
+@pytest.mark.parametrize(
+    ("slide_um", "fits"), [(1.6, True), (1.7, False), (400.0, False), (0.025, True), (0.0004, False)]
+)
+def test_pixel_sizes_beyond_any_resampling(path, slide_um, fits):
+    spec = spec_of(path, um_per_px=slide_um)
+    with open_slide(spec) as field:
+        if fits:
+            assert check_pixel_size(spec, field, 0.4, resample=True) == pytest.approx(slide_um / 0.4)
+            return
+        with pytest.raises(SlideError, match=rf"slide slide has {slide_um:g} um per px, .* 0.4: no resampling helps"):
+            check_pixel_size(spec, field, 0.4, resample=True)
+
+
 def test_damage_becomes_a_drop(path):
     spoil(path, 4)
     spoil(path, 8)
