@@ -51,7 +51,9 @@ def _draw_line(axis: Axes, spike_ins: Mapping[str, Any]) -> None:
             span = f"{low:.2f} to {high:.2f}"
             axis.fill_between([0, end], [0, low * end], [0, high * end], color=_LINE, alpha=0.15, lw=0, label=span)
     axis.plot(added, found, "o", color=_TARGET, markersize=5, clip_on=False, zorder=3)
-    axis.set(xlabel="cells added", ylabel="cells found", xlim=(0, end), ylim=(0, None), title="Spike-in")
+    # A band of two samples that disagree may reach thousands of cells, and would press them onto the axis.
+    top = 1.15 * max(end, *found, 0.0 if recovery is None else recovery["value"] * end)
+    axis.set(xlabel="cells added", ylabel="cells found", xlim=(0, end), ylim=(0, top), title="Spike-in")
     axis.legend(frameon=False, fontsize="small", loc="upper left")
 
 
