@@ -119,7 +119,7 @@ def choose_overlap(settings: DetectSettings, um_per_px: float | None, window_wh:
         if um_per_px is None:
             raise ValueError(
                 f"the largest allowed cell is given in um ({settings.max_cell_um:g}), and the pixel size is unknown; "
-                "give --um-per-px"
+                "give --um-per-px, or the limit in pixels (--settings max_cell_px=N)"
             )
         max_cell_px = settings.max_cell_um / um_per_px
     else:
