@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,19 @@ from pathlib import Path
 from ctc_mm.counting.finishing import Finisher
 from ctc_mm.counting.jobs import RunContext, SlideJob, SlideOutcome
 from ctc_mm.counting.local import run_local
-from ctc_mm.counting.outputs import OutputOptions, explains, write_summary
+from ctc_mm.counting.outputs import INDEX, OutputOptions, explains, write_summary
 from ctc_mm.counting.patients import MEASURED
 from ctc_mm.counting.progress import RunProgress, Silent
 from ctc_mm.counting.records import SPIKE_IN, SlideSpec
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.routes import build_route
-from ctc_mm.counting.slide_list import find_slides
+from ctc_mm.counting.slide_list import find_slides, name_for_files
 from ctc_mm.counting.state import STATE_FOLDER
+from ctc_mm.counting.summary_files import FILES
 from ctc_mm.errors import SlideError
+
+# What lies beside the slides' folders.
+SUMMARY = {INDEX, *FILES}
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,11 @@ def _unfinished(jobs: Sequence[SlideJob]) -> Iterator[SlideJob]:
 def _check_names(specs: Sequence[SlideSpec]) -> None:
     seen: dict[str, SlideSpec] = {}
     for spec in specs:
+        if name_for_files(spec.name) != unicodedata.normalize("NFC", spec.name) or spec.name.casefold() in SUMMARY:
+            raise SlideError(
+                f"no folder of results can be called {spec.name!r}: too long, with characters that file names do not "
+                "hold everywhere, or a file of the results itself; give another name (column name of a table of slides)"
+            )
         # Upper and lower case are one name on many file systems.
         other = seen.setdefault(spec.name.casefold(), spec)
         if other is not spec:

@@ -25,7 +25,7 @@ from ctc_mm.imaging.slide_folders import is_slide_folder
 
 # What no file system takes in a name, and what separates folders.
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
-_LONGEST_NAME = 120
+_LONGEST_NAME, _LONGEST_NAME_BYTES = 120, 200
 NO_IMAGE = "file that is no image"
 
 
@@ -241,8 +241,9 @@ class _Finder:
 
 def name_for_files(name: str) -> str:
     """A slide's name from that of its field, fit for a folder on any system: ``p1/f 1`` becomes ``p1_f 1``."""
-    fit = _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", name)).strip(" .")[:_LONGEST_NAME].rstrip(" .")
-    return fit or "slide"
+    fit = _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", name)).strip(" .")[:_LONGEST_NAME]
+    # File systems limit bytes, and a letter may take four.
+    return fit.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(" .") or "slide"
 
 
 def _channel_map(channels: ChannelMap | str | None) -> dict[str, int | str] | None:

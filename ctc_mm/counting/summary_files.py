@@ -13,6 +13,7 @@ from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_js
 
 SLIDES_CSV, PATIENTS_CSV, SUMMARY_JSON = "slides.csv", "patients.csv", "summary.json"
 SUMMARY_MD, SUMMARY_PNG = "summary.md", "summary.png"
+FILES = (SLIDES_CSV, PATIENTS_CSV, SUMMARY_JSON, SUMMARY_MD, SUMMARY_PNG)
 # Columns of slides.csv that are there also without a slide that was counted; classes follow, `error` is last.
 SLIDE_COLUMNS = (
     "slide", "patient", "role", "status", "ctc", "ctc_low", "ctc_high", "unidentified", "ctc_if_unidentified_were",
@@ -118,7 +119,8 @@ def summary_markdown(summary: Mapping[str, Any], figure: str | None) -> str:
         f"Intervals: {percent}, exact Poisson (Garwood 1936). They hold the chance of the count, not whether each cell "
         "is what it was called. `summary.json` has every number with its method.",
     ]
-    return "\n\n".join(parts) + "\n"
+    # Names come from file names and tables, and viewers of Markdown run what looks like HTML.
+    return "\n\n".join(parts).replace("<", "&lt;") + "\n"
 
 
 def _patient_table(summary: Mapping[str, Any], percent: str) -> str:

@@ -133,6 +133,14 @@ def test_recovery_that_cannot_be_measured_is_said_and_not_applied(extra):
     assert summary["problems"][0] in summary_markdown(summary, None)
 
 
+def test_names_are_no_html_in_markdown():
+    failed = [{"name": "<!--x", "patient": "", "role": "patient", "error": "<img src=x onerror=alert(1)>"}]
+    text = summary_markdown(make_summary([card_of(6, name="p", patient="<script>a|b</script>")], failed=failed), None)
+    assert "<" not in text
+    assert "| &lt;script>a\\|b&lt;/script> |" in text
+    assert "- &lt;!--x: &lt;img src=x onerror=alert(1)>" in text
+
+
 def test_failed_slides_are_named_and_are_no_counts_of_0():
     failed = [{"name": "lost", "patient": "P9", "role": "patient", "error": "lost.tif: truncated"}]
     summary = make_summary([card_of(6, name="p", patient="P")], failed=failed)

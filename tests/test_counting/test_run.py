@@ -257,6 +257,14 @@ def test_two_slides_of_one_name(slides, tmp_path):
         count_slides([spec, dataclasses.replace(spec, name="A")], RouteSpec(NAME, {}), tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["slides.csv", "Index.html", "summary.png", "../a", ".state", "x" * 121, "a\nb", "a."])
+def test_names_that_no_folder_of_results_can_have(slides, tmp_path, name):
+    spec = dataclasses.replace(find_slides([slides / "a.png"])[0], name=name)
+    with pytest.raises(SlideError, match="no folder of results can be called"):
+        count_slides([spec], RouteSpec(NAME, {}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_paths_and_described_slides_do_not_mix(slides, tmp_path):
     spec = find_slides([slides / "a.png"])[0]
     with pytest.raises(TypeError, match="not both"):

@@ -272,7 +272,14 @@ def test_files_of_other_kinds_are_told(slides):
 
 @pytest.mark.parametrize(
     ("field", "name"),
-    [("p1/f 1", "p1_f 1"), ('a:b*"c"', "a_b_c_"), ("..", "slide"), ("x" * 300, "x" * 120), ("Zelle_ä", "Zelle_ä")],
+    [
+        ("p1/f 1", "p1_f 1"),
+        ('a:b*"c"', "a_b_c_"),
+        ("..", "slide"),
+        ("x" * 300, "x" * 120),
+        ("Zelle_ä", "Zelle_ä"),
+        ("日" * 110, "日" * 66),
+    ],
 )
 def test_names_fit_any_file_system(field, name):
     assert name_for_files(field) == name
