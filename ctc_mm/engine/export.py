@@ -21,6 +21,7 @@ from ctc_mm.errors import ConfigError, InstallationError
 ONNX = "onnx"
 SUFFIXES = {ONNX: ".onnx", OPENVINO: ".xml"}
 ENGINE_OF = {ONNX: ONNXRUNTIME, OPENVINO: OPENVINO}
+COUNTS = ("images", "boxes")
 # Two, since a size of 1 would be taken for a constant.
 TRACED_BATCH = 2
 
@@ -41,7 +42,8 @@ class ExportReport:
 
     def summary(self) -> str:
         """A few lines for the command line."""
-        of_all = ", ".join(f"{name} {value:.3g}" for name, value in self.check.items())
+        shown = {name: f"{value:.0f}" if name in COUNTS else f"{value:.3g}" for name, value in self.check.items()}
+        of_all = ", ".join(f"{name} {value}" for name, value in shown.items())
         size = sum(path.stat().st_size for path in self.paths) / 1e6
         return (
             f"{self.info.kind} {self.info.name} ({', '.join(self.info.classes)}): {size:.1f} MB in "

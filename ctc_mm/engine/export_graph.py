@@ -116,8 +116,9 @@ def check_detector(model: nn.Module) -> None:
     if not isinstance(model, SingleStageDetector) or not isinstance(head, BaseDenseHead):
         raise ConfigError(f"{name} cannot be exported: detectors of one stage with a dense head are, such as SSD")
     own = [step for step in SHARED_STEPS if getattr(type(head), step) is not getattr(BaseDenseHead, step)]
-    if own or type(head.bbox_coder) not in CODERS or type(head).__module__.endswith("fovea_head"):
-        why = f"it has its own {', '.join(own)}" if own else f"it decodes boxes by {type(head.bbox_coder).__name__}"
+    coder = getattr(head, "bbox_coder", None)
+    if own or type(coder) not in CODERS:
+        why = f"it has its own {', '.join(own)}" if own else f"it decodes boxes by {type(coder).__name__}"
         raise ConfigError(
             f"{name} cannot be exported: {why}; heads that select boxes as MMDetection's BaseDenseHead does can be "
             "(CTCSSDHead, RetinaHead, FCOSHead, ATSSHead). Count with --engine torch"

@@ -116,7 +116,9 @@ def test_report_says_how_far_the_file_is_from_pytorch(detectors):
     assert check["least_iou"] > 0.999
     assert check["boxes"] > 10
     assert check["unmatched"] == 0
-    assert "detector tiny_detector (CTC, WBC)" in detectors["onnx"].summary()
+    summary = detectors["onnx"].summary()
+    assert "detector tiny_detector (CTC, WBC): 0." in summary
+    assert f"images 4, score_difference {check['score_difference']:.3g}, least_iou" in summary
     assert [path.suffix for path in detectors["openvino"].paths] == [".bin", ".xml"]
 
 
