@@ -39,6 +39,9 @@ from ctc_mm.imfish.thresholds import ImFISHThresholds
 from ctc_mm.imfish.tiles import TileReader
 from ctc_mm.imfish.verdict import give_verdicts
 
+# Sides in pixels between which nuclei are found; beyond them the pixel size is in another unit.
+SMALLEST_NUCLEUS_PX, LARGEST_NUCLEUS_PX = 3.0, 1000.0
+
 
 class ImFISHRoute:
     """Counts nuclei that are DAPI+, CD45- and have three CEP8 signals or more.
@@ -67,12 +70,14 @@ class ImFISHRoute:
 
         Raises:
             ImageReadError: it cannot be read.
-            SlideError: a channel is missing, or the network was trained at another pixel size.
+            SlideError: a channel is missing, the network was trained at another pixel size, or nuclei cannot have the
+                size in pixels that the slide's pixel size gives them.
         """
         channels = channels_of(self.settings.rule)
         with self._slides.use(spec) as field:
             spec = _with_channels(spec, field, channels)
         with self._slides.use(spec) as field:
+            _check_nuclei_px(spec, field, self.settings.rule)
             if self._scorer is not None:
                 self._scorer.check(spec, field)
             tile_px = self.settings.tile_px if self.settings.rule.method == "robust" else max(field.size_wh)
@@ -210,3 +215,16 @@ def _notes(thresholds: ImFISHThresholds) -> tuple[str, ...]:
     if thresholds.um_per_px_source == "assumed":
         return (f"the pixel size was assumed ({thresholds.um_per_px:g} um): too few nuclei. Give --um-per-px",)
     return ()
+
+
+def _check_nuclei_px(spec: SlideSpec, field: Field, rule: ImFISHSettings) -> None:
+    if field.um_per_px is None:
+        return
+    smallest, largest = (side / field.um_per_px for side in (rule.min_diameter_um, rule.max_diameter_um))
+    if smallest < SMALLEST_NUCLEUS_PX or largest > LARGEST_NUCLEUS_PX:
+        raise SlideError(
+            f"slide {spec.name} of {field.um_per_px:g} um per px: nuclei of {rule.min_diameter_um:g} to "
+            f"{rule.max_diameter_um:g} um would be {smallest:.3g} to {largest:.3g} px wide, and are found from "
+            f"{SMALLEST_NUCLEUS_PX:g} to {LARGEST_NUCLEUS_PX:g}; give the true pixel size in um (--um-per-px, or "
+            "column um_per_px of the table of slides)"
+        )

@@ -128,6 +128,14 @@ def test_a_slide_without_pixel_size_is_measured_by_its_nuclei(phantom, tmp_path)
     assert (given.um_per_px, given.um_per_px_source, given.notes) == (0.25, "given", ())
 
 
+@pytest.mark.parametrize("um_per_px", [0.00025, 0.02, 1.7, 250.0])
+def test_a_pixel_size_in_another_unit_is_refused(phantom, tmp_path, um_per_px):
+    path = write_tiled(tmp_path / "slide.tif", phantom.image_cyx[:, :300, :300])
+    spec = spec_of(path, channels={"dapi": 0, "cep8": 1, "cd45": 2}, um_per_px=um_per_px)
+    with pytest.raises(SlideError, match=rf"of {um_per_px:g} um per px: nuclei of 5 to 25 um would be .* px wide"):
+        ImFISHRoute({}).plan(spec)
+
+
 def test_channels_are_found_by_the_names_in_the_file(phantom, whole, tmp_path):
     path = write_slide(tmp_path / "named.ome.tif", phantom.image_cyx[[2, 0, 1]], ("CD45", "DAPI", "CEP8"))
     found = count(ImFISHRoute({}), spec_of(path))
