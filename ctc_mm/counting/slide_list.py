@@ -148,6 +148,7 @@ class _Finder:
         matches = [match for match in matches if not any(is_slide_folder(above) for above in match.parents)]
         matches = [match for match in matches if not self._is_result(match) and self._can_be_slide(match)]
         if not matches:
+            self._check_results_apart(root)
             raise SlideError(f"{text}: no image or folder has such a name; check the pattern")
         for match in matches:
             inner = match.relative_to(root)
@@ -170,6 +171,7 @@ class _Finder:
             listed = list_fields(path, self._channels, report=self._report)
             sources = [source for source in listed if not self._is_result(path / source.relative_path)]
             if not sources:
+                self._check_results_apart(path)
                 raise SlideError(f"{path}: holds no slide, only results of a count; name the slides")
             for source in sources:
                 self._add(str(path / source.relative_path), replace(source, name=as_folder + source.name), self._known)
@@ -206,6 +208,13 @@ class _Finder:
 
     def _is_result(self, path: Path) -> bool:
         return self._results is not None and path.resolve().is_relative_to(self._results)
+
+    def _check_results_apart(self, folder: Path) -> None:
+        if self._is_result(folder):
+            raise SlideError(
+                f"{folder}: lies in the folder of results {self._results}, and nothing in that is taken for a slide; "
+                "give another folder for the results (--out), one inside that of the slides will do"
+            )
 
     def _can_be_slide(self, match: Path) -> bool:
         """Whether a file that fits a pattern may be meant; others are told."""

@@ -27,6 +27,13 @@ from ctc_mm.formats.files import atomic_write_bytes, write_json
 
 STATE_FOLDER = ".state"
 SLIDE, FIRST_PASS, OVERVIEW, DONE = "slide.json", "first_pass.json", "overview.png", "done.json"
+# What each of them holds at least.
+KEYS = {
+    SLIDE: ("key", "facts"),
+    FIRST_PASS: ("key", "overview_scale", "levels"),
+    DONE: ("key", "outputs", "files", "note"),
+}
+UNIT_KEYS = ("key", "payloads")
 # Of a slide's description, what its pixels and their meaning depend on; the rest only names and weighs the count.
 MEASURED_KEYS = ("name", "um_per_px")
 
@@ -106,10 +113,11 @@ class SlideState:
         saved = self._read(FIRST_PASS)
         if saved is None or saved["key"] != self._key:
             return None
-        encoded = np.frombuffer((self.folder / OVERVIEW).read_bytes(), np.uint8)
+        overview = self.folder / OVERVIEW
+        encoded = np.frombuffer(overview.read_bytes() if overview.is_file() else b"", np.uint8)
         bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
         if bgr is None:
-            raise SlideError(f"{self.folder / OVERVIEW}: is damaged; delete the folder {self.folder} and run again")
+            raise self._damaged(overview)
         return FirstPass(saved["levels"], Overview(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), saved["overview_scale"]))
 
     def save_first_pass(self, plan: SlidePlan, first: FirstPass) -> FirstPass:
@@ -174,9 +182,16 @@ class SlideState:
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SlideError(f"{path}: is damaged ({error}); delete the folder {self.folder} and run again") from error
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(path, f" ({error})") from error
+        keys = KEYS.get(name, UNIT_KEYS)
+        if not isinstance(content, dict) or not all(key in content for key in keys):
+            raise self._damaged(path, f" (it holds no {', '.join(keys)})")
+        return content
+
+    def _damaged(self, path: Path, why: str = "") -> SlideError:
+        return SlideError(f"{path}: is damaged{why}; delete the folder {self.folder} and run again")
 
 
 def _cut(plan: SlidePlan) -> JsonDict:

@@ -296,5 +296,11 @@ def test_results_of_a_former_run_are_no_slides(slides):
         report = ConversionReport()
         assert names(find_slides(given, leave_out=out, report=report)) == ["c", "p1_a", "p1_b", "p2_a"]
         assert report.skipped == ({} if given == [slides] else {"file that is no image": [str(slides / "notes.txt")]})
-    assert problems(out, leave_out=out) == f"{out}: holds no slide, only results of a count; name the slides"
+    assert problems(out, leave_out=out).startswith(f"{out}: lies in the folder of results {out}, and nothing in that")
+    assert problems(slides, leave_out=slides).endswith("(--out), one inside that of the slides will do")
+    assert "lies in the folder of results" in problems(slides / "p1" / "*.tif", leave_out=slides)
+    only = slides / "p3"
+    write_image(only / "out" / "c" / "overview.png", np.ones((2, 2), np.uint8))
+    text = f"{only}: holds no slide, only results of a count; name the slides"
+    assert problems(only, leave_out=only / "out") == text
     assert names(find_slides([out / "c" / "overview.png"], leave_out=out)) == ["overview"]

@@ -129,6 +129,29 @@ def test_unit_that_was_taken_away_while_running_is_named(tmp_path, spec, plan, b
         list(state.results(plan))
 
 
+def read_everything(tmp_path, spec, plan):
+    state = SlideState(tmp_path / "out", spec, IDENTITY)
+    return state.first_pass(), state.units_left(plan), state.done("key")
+
+
+DAMAGED = {"empty": b"", "no key": b"{}", "list": b"[]", "null": b"null", "other": b'{"key": 1}', "binary": b"\xff\x00"}
+
+
+@pytest.mark.parametrize("content", [*DAMAGED.values(), b"[" * 100_000], ids=[*DAMAGED, "deep"])
+@pytest.mark.parametrize("name", ["slide.json", "first_pass.json", "unit-000000.json", "done.json"])
+def test_damaged_state_is_named_with_the_cure(tmp_path, spec, plan, begun, name, content):
+    SlideState(tmp_path / "out", spec, IDENTITY).save_done("key", [], {})
+    (tmp_path / "out" / ".state" / "a" / name).write_bytes(content)
+    with pytest.raises(SlideError, match=rf"{name}: is damaged \(.*\); delete the folder .*a and run again"):
+        read_everything(tmp_path, spec, plan)
+
+
+def test_lost_overview_is_named(tmp_path, spec, begun):
+    (tmp_path / "out" / ".state" / "a" / "overview.png").unlink()
+    with pytest.raises(SlideError, match=r"overview\.png: is damaged; delete the folder"):
+        SlideState(tmp_path / "out", spec, IDENTITY).first_pass()
+
+
 def test_damaged_overview_is_named(tmp_path, spec, begun):
     state = SlideState(tmp_path / "out", spec, IDENTITY)
     (state.folder / "overview.png").write_bytes(b"")
