@@ -186,6 +186,24 @@ def test_cells_inside_a_drawn_region_are_found(lab):
     assert report.skipped_counts == {"unknown label": 1, "object without an area (point or line)": 1}
 
 
+def test_an_object_that_is_there_twice_is_one_cell(lab):
+    features = features_of(lab)
+    labelled, report = convert(lab, {"type": "FeatureCollection", "features": [*features, features[0], features[1]]})
+    assert len([cell for cell in labelled.images[0].cells if not cell.is_ignore]) == 3
+    assert {reason: len(places) for reason, places in report.skipped.items()} == {"object that is there twice": 2}
+    assert not any("added" in note for note in notes_of(report))
+
+
+def test_one_outline_in_two_classes_is_refused(lab):
+    features = features_of(lab)
+    features.append(json.loads(json.dumps(features[0])))
+    features[-1]["properties"]["classification"] = {"name": "WBC"}
+    with pytest.raises(
+        AnnotationError, match=r"features\[4\]: is 'WBC', and the same outline is 'CTC' at .*features\[0\]"
+    ):
+        convert(lab, {"type": "FeatureCollection", "features": features})
+
+
 def test_labels_can_be_mapped_and_unknown_ones_left_out(lab):
     features = [drawn((5, 5, 30, 30), "Tumor: Positive"), drawn((60, 5, 90, 30), "Region*"), *features_of(lab)[-1:]]
     rules = LabelRules({"tumor: positive": "CTC", "unidentified": "WBC"}, None, skip_unknown=True)
@@ -319,7 +337,7 @@ def test_same_corrections_same_windows(lab):
     assert one != convert(lab, as_qupath(features_of(lab)), cut_px=100, seed=5)[0]
 
 
-@pytest.mark.parametrize("options", [{"cut_px": 0}, {"blanks": -1}, {"seed": -2}])
+@pytest.mark.parametrize("options", [{"cut_px": 0}, {"blanks": -1}, {"blanks": float("nan")}, {"seed": -2}])
 def test_options_out_of_range(options):
     with pytest.raises(ValueError, match="Received"):
         CorrectionOptions(**options)

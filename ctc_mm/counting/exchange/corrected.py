@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from ctc_mm.counting.exchange.geojson import CLASS_KEY, SLIDE_KEY
 from ctc_mm.errors import AnnotationError
 from ctc_mm.formats.coco import read_coco
 from ctc_mm.formats.fields import JsonField, load_json
+from ctc_mm.formats.labels import normalise_label
 from ctc_mm.formats.report import ConversionReport
 from ctc_mm.structures import BoxXYXY, PolygonXY
 
 NO_AREA = "object without an area (point or line)"
 NO_CELL = "object that is no cell (a TMA core, a region of the whole slide)"
+TWICE = "object that is there twice"
 # Geometries of GeoJSON that have no area.
 NO_GEOMETRY = "none"
 FLAT = ("Point", "MultiPoint", "LineString", "MultiLineString", NO_GEOMETRY)
@@ -78,13 +80,33 @@ def read_corrected(path: str | Path, report: ConversionReport | None = None) -> 
         One for a GeoJSON file, one an image for a COCO file.
 
     Raises:
-        AnnotationError: the file is missing, truncated, neither of the two, or holds a wrong value.
+        AnnotationError: the file is missing, truncated, neither of the two, holds a wrong value, or one outline in two
+            classes.
     """
     path, report = Path(path), report or ConversionReport()
     root = load_json(path)
-    if isinstance(root.value, dict) and "annotations" in root.value:
-        return _read_coco(path)
-    return [_read_geojson(path, root, report)]
+    is_coco = isinstance(root.value, dict) and "annotations" in root.value
+    read = _read_coco(path) if is_coco else [_read_geojson(path, root, report)]
+    return [replace(one, cells=_once(one.cells, report)) for one in read]
+
+
+def _once(cells: Sequence[CorrectedCell], report: ConversionReport) -> tuple[CorrectedCell, ...]:
+    """Each outline once: copies (an export put together from two, a cell pasted twice) would be two cells to train on.
+
+    Raises:
+        AnnotationError: one outline in two classes.
+    """
+    seen: dict[tuple, CorrectedCell] = {}
+    for cell in cells:
+        first = seen.setdefault((cell.box_xyxy, cell.polygons_xy, cell.is_ignore), cell)
+        if normalise_label(first.label) != normalise_label(cell.label):
+            raise AnnotationError(
+                f"{cell.place}: is {cell.label or 'no class'!r}, and the same outline is {first.label or 'no class'!r} "
+                f"at {first.place}; delete one of them"
+            )
+        if first is not cell:
+            report.skip(TWICE, cell.place)
+    return tuple(seen.values())
 
 
 def _read_coco(path: Path) -> list[CorrectedFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,9 +55,10 @@ class CorrectionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.cut_px is not None and self.cut_px < 1) or self.blanks < 0 or self.seed < 0:
+        blanks_fit = math.isfinite(self.blanks) and self.blanks >= 0
+        if (self.cut_px is not None and self.cut_px < 1) or not blanks_fit or self.seed < 0:
             raise ValueError(
-                "`cut_px` must be at least 1, `blanks` and `seed` at least 0. "
+                "`cut_px` must be at least 1, `blanks` and `seed` at least 0 and finite. "
                 f"Received: {self.cut_px}, {self.blanks}, {self.seed}"
             )
 
