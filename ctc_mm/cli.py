@@ -32,6 +32,9 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
         print("interrupted", file=sys.stderr)  # noqa: T201
         return EXIT_FAILED
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C amid an import
+            print("interrupted", file=sys.stderr)  # noqa: T201
+            return EXIT_FAILED
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             traceback.print_exc()
         print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201

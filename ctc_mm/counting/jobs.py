@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ctc_mm.counting.finishing import Finisher
-from ctc_mm.counting.outputs import OutputOptions, outputs_key, write_slide
+from ctc_mm.counting.outputs import OutputOptions, outputs_key, remove_slide, write_slide
 from ctc_mm.counting.progress import RunProgress
 from ctc_mm.counting.records import SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, Route, RouteSpec, SlidePlan
@@ -121,6 +121,8 @@ class SlideJob:
             context.progress.tell(
                 f"{self.name}: counted anew, since this has changed: {'; '.join(self._state.changed)}"
             )
+        if self._state.changed or self._state.is_new:
+            remove_slide(self._folder)  # it may fail, and must not be found with former results
         self._state.begin()
         note = self._state.done(self._key)
         if note is not None:

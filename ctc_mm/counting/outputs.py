@@ -25,11 +25,12 @@ from ctc_mm.counting.spike_in import Recovery
 from ctc_mm.counting.state import key_of
 from ctc_mm.counting.summary_files import write_summary_files
 from ctc_mm.errors import SlideError
-from ctc_mm.formats.files import atomic_write_bytes
+from ctc_mm.formats.files import atomic_write_bytes, remove_unfinished
 
 CARD, OVERVIEW, GEOJSON, COCO, REPORT = "count.json", "overview.png", "cells.geojson", "cells.coco.json", "report.html"
 INDEX = "index.html"
 TABLES = {"csv": "detections.csv", "parquet": "detections.parquet"}
+SLIDE_FILES = (CARD, OVERVIEW, GEOJSON, COCO, REPORT, *TABLES.values())
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
     Raises:
         OSError: a file cannot be written; it is named.
     """
+    remove_unfinished(folder, SLIDE_FILES)
     files = [
         write_detections(folder / TABLES[options.table], count),
         write_geojson(folder / GEOJSON, count),
@@ -98,6 +100,13 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
     for name in {*TABLES.values(), OVERVIEW, REPORT} - {file.name for file in files}:  # of other options, earlier
         (folder / name).unlink(missing_ok=True)
     return files
+
+
+def remove_slide(folder: Path) -> None:
+    """Remove what ``write_slide`` wrote, also where it was stopped amid it."""
+    for name in SLIDE_FILES:
+        (folder / name).unlink(missing_ok=True)
+    remove_unfinished(folder, SLIDE_FILES)
 
 
 def write_summary(

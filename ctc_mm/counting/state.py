@@ -23,7 +23,7 @@ from ctc_mm.counting.records import Overview, SlideSpec, as_json
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.units import Unit, units_of
 from ctc_mm.errors import SlideError
-from ctc_mm.formats.files import atomic_write_bytes, write_json
+from ctc_mm.formats.files import atomic_write_bytes, remove_unfinished, write_json
 
 STATE_FOLDER = ".state"
 SLIDE, FIRST_PASS, OVERVIEW, DONE = "slide.json", "first_pass.json", "overview.png", "done.json"
@@ -33,7 +33,7 @@ KEYS = {
     FIRST_PASS: ("key", "overview_scale", "levels"),
     DONE: ("key", "outputs", "files", "note"),
 }
-UNIT_KEYS = ("key", "payloads")
+UNITS, UNIT_KEYS = "unit-*.json", ("key", "payloads")
 # Of a slide's description, what its pixels and their meaning depend on; the rest only names and weighs the count.
 MEASURED_KEYS = ("name", "um_per_px")
 
@@ -81,6 +81,7 @@ class SlideState:
 
     Attributes:
         changed: what differs from the run that left the state there, in words; empty where nothing does.
+        is_new: whether nothing is known of the slide.
         has_results: whether a run had begun to measure the slide.
     """
 
@@ -90,21 +91,19 @@ class SlideState:
         self._facts = slide_facts(spec, identity)
         self._key = key_of(self._facts)
         former = self._read(SLIDE)
+        self.is_new = former is None
         self.has_results = (self.folder / FIRST_PASS).is_file()
         self.changed = () if former is None else tuple(_changes(former["facts"], self._facts))
 
     def begin(self) -> None:
-        """Make the folder; what another slide or other settings left is removed, the results of it too.
-
-        A slide that is counted anew and fails must not be found with its former results.
+        """Make the folder; what another slide or other settings left is removed, and what a killed process left.
 
         Raises:
             OSError: it cannot be written.
         """
         if self.changed:
-            for file in self._files(self._read(DONE) or {"files": []}):
-                file.unlink(missing_ok=True)
             shutil.rmtree(self.folder)
+        remove_unfinished(self.folder, (*KEYS, OVERVIEW, UNITS))
         if not (self.folder / SLIDE).is_file():
             write_json(self.folder / SLIDE, {"key": self._key, "facts": self._facts})
 

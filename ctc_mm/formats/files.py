@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# What makes the name of a temporary file its own.
+TOKEN_BYTES = 4
 
 
 @contextmanager
@@ -26,26 +29,36 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, where a file is to be written", str(path))
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(TOKEN_BYTES)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:  # it names the temporary file or a folder above, which the user never gave
         raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp makes the file private; what the project writes is readable as any other file of the user's.
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
+    except KeyboardInterrupt:  # Ctrl-C arrives when the system has made it
+        temporary.unlink(missing_ok=True)
+        raise
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:  # a full disk names no file, and the temporary one says nothing to the user
-        if error.errno is None or error.filename not in (None, name):
+        if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | Path, names: Iterable[str]) -> None:
+    """Remove what ``atomic_path`` had begun for files of a folder when its process was killed.
+
+    Args:
+        folder: may be missing; nobody else may be writing these files now.
+        names: of the files; ``*`` stands for anything.
+    """
+    for name in map(Path, names):
+        for left in Path(folder).glob(f".{name.stem}.{'[0-9a-f]' * 2 * TOKEN_BYTES}{name.suffix}"):
+            left.unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import shutil
 
 import cv2
 import numpy as np
@@ -149,6 +150,26 @@ def test_changed_slide_is_counted_anew_and_its_old_result_does_not_outlive_it(co
     result = count()
     assert [one.name for one in result.failed] == ["c"]
     assert not (tmp_path / "out" / "c" / "count.json").exists()
+
+
+def test_former_results_do_not_outlive_a_slide_whose_state_is_gone(count, slides, tmp_path):
+    count()
+    shutil.rmtree(tmp_path / "out" / ".state" / "b")
+    (slides / "b.png").write_bytes(b"")
+    assert [one.name for one in count().failed] == ["b"]
+    assert list((tmp_path / "out" / "b").iterdir()) == []
+
+
+def test_what_a_killed_run_left_half_written_is_removed(count, tmp_path):
+    count()
+    whole = all_bytes(tmp_path / "out")
+    (tmp_path / "out" / ".state" / "b" / "done.json").unlink()
+    for name in ("b/.report.0123abcd.html", "b/.detections.0123abcd.csv"):
+        (tmp_path / "out" / name).write_text("half")
+    (tmp_path / "out" / ".state" / "b" / ".unit-000000.0123abcd.json").write_text("{")
+    assert count().is_complete
+    assert all_bytes(tmp_path / "out") == whole
+    assert not list((tmp_path / "out" / ".state" / "b").glob(".*"))
 
 
 def test_other_outputs_are_written_without_measuring_again(count, tmp_path):

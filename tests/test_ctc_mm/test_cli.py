@@ -38,6 +38,13 @@ def test_a_failure_is_1_and_one_line(error, line, capsys, monkeypatch):
     assert capsys.readouterr().err == line
 
 
+def test_ctrl_c_amid_an_import_is_no_failure_of_the_program(capsys):
+    error = RuntimeError("Error calling __set_name__")  # as Python 3.11 wraps it
+    error.__cause__ = KeyboardInterrupt()
+    assert run_cli(failing(error)) == 1
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_traceback_on_request(capsys, monkeypatch):
     monkeypatch.setenv("CTC_MM_TRACEBACK", "1")
     assert run_cli(failing(ConfigError("x"))) == 1

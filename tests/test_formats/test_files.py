@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ctc_mm.formats.files import atomic_path, atomic_write_text, write_json
+from ctc_mm.formats import files
+from ctc_mm.formats.files import atomic_path, atomic_write_text, remove_unfinished, write_json
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path):
@@ -41,3 +42,29 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(OSError, match=r"cannot be written .*: '.*file/a\.txt'"):
         atomic_write_text(tmp_path / "file" / "a.txt", "x")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_ctrl_c_while_the_file_is_made_leaves_nothing(tmp_path, monkeypatch):
+    make = files.os.open
+
+    def interrupted(*arguments):
+        files.os.close(make(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            atomic_write_text(tmp_path / "a.txt", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    remove_unfinished(tmp_path / "missing", ["a.json"])
+    with atomic_path(tmp_path / "unit-7.json") as temporary:
+        left = temporary.with_name(temporary.name.replace("unit-7", "unit-8"))
+        left.write_text("{")
+    others = [".a.json", ".a.backup.json", ".a.00000000.txt", "a.00000000.json", ".b.00000000.json"]
+    for name in (*others, ".a.0123abcd.json"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, ["a.json", "unit-*.json"])
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "unit-7.json"}
