@@ -73,7 +73,7 @@ class TileWindows:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """A window of a tile; ``pixels`` as they were cut, which keep the tile's until they are prepared."""
+    """A window of a tile and a copy of its pixels: a view would keep the tile's until the batch has run."""
 
     tile: TileWindows
     number: int
@@ -120,7 +120,7 @@ class WindowStream:
             if tile.error is not None or tile.pixels is None:
                 continue
             for number, window in zip(tile.windows.tolist(), tile.windows_xyxy, strict=True):
-                yield _Window(tile, number, cut_window(tile.pixels, tile.region_xyxy, window))
+                yield _Window(tile, number, cut_window(tile.pixels, tile.region_xyxy, window).copy())
             tile.pixels = None
 
     def _prepare(self, window: _Window) -> np.ndarray:
