@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ctc_mm.counting.level_ranges import describe_levels
 from ctc_mm.counting.records import UNIDENTIFIED, CountedCell
 from ctc_mm.imfish.measure import Measurement
 from ctc_mm.imfish.records import NucleusRecord
@@ -85,31 +83,10 @@ def definition_of(thresholds: ImFISHThresholds) -> str:
 def card_thresholds(thresholds: ImFISHThresholds) -> dict[str, Any]:
     """Every number that the verdicts rest on, as JSON values.
 
-    Levels that differ from place to place are given by their range, and by a hash of all of them.
+    Levels that differ from place to place as ``describe_levels`` gives them.
     """
     plain = thresholds.to_dict()
-    levels = {name: plain.pop(name) for name in ("nuclei", "spots", "cd45")}
-    digest = hashlib.sha256(json.dumps(levels, sort_keys=True).encode()).hexdigest()
-    ranges = {name: _ranges(values) for name, values in levels.items() if values is not None}
-    return {**plain, "levels": ranges, "levels_sha256": digest}
-
-
-def _ranges(levels: Mapping[str, Any]) -> dict[str, Any]:
-    """Grids of numbers as their least, median and largest value; the rest as it is."""
-    found: dict[str, Any] = {}
-    for name, value in levels.items():
-        numbers = _flat(value)
-        if name == "size_wh" or len(numbers) < 2:
-            found[name] = value
-        else:
-            found[name] = {"min": min(numbers), "median": float(np.median(numbers)), "max": max(numbers)}
-    return found
-
-
-def _flat(value: Any) -> list[float]:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [number for one in value for number in _flat(one)]
-    return [float(value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
+    return {**plain, **describe_levels({name: plain.pop(name) for name in ("nuclei", "spots", "cd45")})}
 
 
 def _rounded(value: Any) -> Any:
