@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 from ctc_mm.counting.cell_finder import FoundCell, rows_of
 from ctc_mm.counting.classify_settings import ClassifySettings
 from ctc_mm.counting.crop_scores import calibrated
-from ctc_mm.counting.damaged_cells import drops_from, lost_px, without_lost
+from ctc_mm.counting.damaged_cells import without_lost
 from ctc_mm.counting.engines.base import ModelInfo
+from ctc_mm.counting.foreground import LEAST_CONTRAST
+from ctc_mm.counting.level_ranges import describe_levels
 from ctc_mm.counting.merge import (
     OTHER_WINDOW,
     SEAM_DUPLICATE,
@@ -22,7 +24,8 @@ from ctc_mm.counting.merge import (
     merge_windows,
 )
 from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, in_order
-from ctc_mm.counting.windows import WindowGrid
+from ctc_mm.counting.windows import WindowGrid, unpack_windows
+from ctc_mm.counting.work_pixels import WorkPixels
 from ctc_mm.imaging.cell_measure import CellMeasurement, judge_cells
 
 DOUBTFUL = "doubtful"
@@ -30,37 +33,22 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True)
-class SlideCells:
-    """How the pixels that cells were found in lie on the slide.
+class SlideCells(WorkPixels):
+    """The pixels that cells were found in.
 
-    Attributes:
-        size_wh: the slide at level 0.
-        work_wh: the slide as it was read, at the model's pixel size where it was resampled.
-        um_per_px: side of a pixel there.
+    Attributes: those of ``WorkPixels``, and
+        um_per_px: side of a pixel as it was read.
         grid: windows there.
         margin_px: how far around a cell pixels may decide about it.
     """
 
-    size_wh: tuple[int, int]
-    work_wh: tuple[int, int]
     um_per_px: float
     grid: WindowGrid
     margin_px: float
 
-    @property
-    def per_work_px(self) -> tuple[float, float]:
-        """Pixels of the slide per pixel as it was read, along x and y."""
-        return tuple(full / work for full, work in zip(self.size_wh, self.work_wh, strict=True))
-
-    def box(self, box_xyxy: Sequence[float]) -> tuple[float, float, float, float]:
-        """A box in pixels of the slide."""
-        step_x, step_y = self.per_work_px
-        x0, y0, x1, y1 = box_xyxy
-        return x0 * step_x, y0 * step_y, x1 * step_x, y1 * step_y
-
-    def area_px(self, work_px: int) -> int:
-        """An area in pixels of the slide."""
-        return round(work_px * (self.size_wh[0] * self.size_wh[1]) / (self.work_wh[0] * self.work_wh[1]))
+    def empty_windows(self, levels: Mapping[str, Any]) -> np.ndarray:
+        """Which windows the first pass took for empty, bool (N,)."""
+        return unpack_windows(levels["empty_windows"], self.grid.n_windows)
 
 
 @dataclass(frozen=True)
@@ -112,9 +100,14 @@ def finish_cells(
             "temperature": info.temperature,
             "focus": levels["focus"],
             "white_of_cells": levels["cells"].get("white"),
+            **describe_levels({"cells": levels["cells"]}),
+            "noise": levels["noise"],
+            "least_contrast_of_foreground": LEAST_CONTRAST if settings.skip_background else None,
+            "windows": slide.grid.n_windows,
+            "windows_taken_for_empty": int(slide.empty_windows(levels).sum()),
         },
-        area=_area(slide, levels),
-        drops=(*(_on_slide(drop, slide) for drop in drops_from(levels["losses"])), *left_out),
+        area=slide.area(levels["losses"], empty_xyxy=slide.grid.cores_xyxy()[slide.empty_windows(levels)].tolist()),
+        drops=(*slide.drops(levels["losses"]), *left_out),
         removals=removals,
     )
 
@@ -124,8 +117,8 @@ def _merge(
 ) -> tuple[list[tuple[FoundCell, list[float]]], dict[str, int]]:
     """Each cell once: it belongs to the window in whose core its middle lies (``merge.merge_windows``).
 
-    Windows see most cells alike, to the pixel: their doubles belong to the neighbour and are no net's catch. What is
-    removed as ``seam_duplicate`` are cells that two windows outline differently.
+    Windows see most cells alike, to the pixel: their doubles belong to the neighbour (``other_window``). What is
+    removed as ``seam_duplicate`` are cells that two windows outline so differently that both own them, or neither.
     """
     boxes = np.array([one.cell.box_xyxy for one, _ in found], np.float64).reshape(-1, 4)
     owners = grid.owners_of((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
@@ -163,8 +156,8 @@ def _counted(
     raw = float(scores[info.target_label])
     score = float(calibrated(np.array([raw]), info)[0])
     class_name, flags = _call(cell, scores, info, settings.doubt * threshold, threshold)
-    step_x, step_y = slide.per_work_px
     row, column = cell.centroid_yx
+    centre_x, centre_y = slide.point(column + 0.5, row + 0.5)
     return CountedCell(
         box_xyxy=slide.box(cell.box_xyxy),
         class_name=class_name,
@@ -174,8 +167,8 @@ def _counted(
         columns={
             "window": one.window,
             # As in cells.csv: the middle of the first pixel is 0, 0.
-            "centroid_x": round((column + 0.5) * step_x - 0.5, 3),
-            "centroid_y": round((row + 0.5) * step_y - 0.5, 3),
+            "centroid_x": round(centre_x - 0.5, 3),
+            "centroid_y": round(centre_y - 0.5, 3),
             "probability": round(raw, 6),
             "area_um2": round(cell.area_px * slide.um_per_px**2, _DIGITS),
             "circularity": round(cell.circularity, _DIGITS),
@@ -183,7 +176,7 @@ def _counted(
             "sharpness": round(cell.sharpness, _DIGITS),
             "contact": round(cell.contact, _DIGITS),
         },
-        outlines_xy=tuple(tuple((x * step_x, y * step_y) for x, y in outline) for outline in one.outlines_xy),
+        outlines_xy=tuple(tuple(slide.point(x, y) for x, y in outline) for outline in one.outlines_xy),
     )
 
 
@@ -200,20 +193,3 @@ def _call(
         return UNIDENTIFIED, (DOUBTFUL,)
     others = np.where(np.arange(len(scores)) == info.target_label, -1.0, scores)
     return info.classes[int(np.argmax(others))], ()
-
-
-def _area(slide: SlideCells, levels: Mapping[str, Any]) -> AnalysedArea:
-    """How much was looked at; what is lost of empty windows is lost all the same."""
-    lost = lost_px(levels["losses"])
-    cores = slide.grid.cores_xyxy()[levels["empty_windows"]].tolist()
-    empty = lost_px(levels["losses"], cores) - lost
-    lost, empty = slide.area_px(lost), slide.area_px(empty)
-    return AnalysedArea(slide.size_wh[0] * slide.size_wh[1] - lost - empty, background_px=empty, dropped_px=lost)
-
-
-def _on_slide(drop: Drop, slide: SlideCells) -> Drop:
-    """A drop in pixels of the slide."""
-    if slide.size_wh == slide.work_wh:
-        return drop
-    regions = tuple(tuple(round(value) for value in slide.box(region)) for region in drop.regions_xyxy)
-    return Drop(drop.kind, drop.reason, drop.count, slide.area_px(drop.area_px), regions)

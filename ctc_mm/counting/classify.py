@@ -25,7 +25,7 @@ from ctc_mm.counting.records import SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
 from ctc_mm.counting.slide_look import look_over
 from ctc_mm.counting.slides import OpenSlides, check_pixel_size, require_pixel_size, um_per_px_source
-from ctc_mm.counting.windows import TileGrid, region_of
+from ctc_mm.counting.windows import TileGrid, pack_windows, region_of, unpack_windows
 from ctc_mm.errors import ConfigError, ImageReadError, SlideError
 from ctc_mm.imaging.field import RegionXYXY
 
@@ -108,12 +108,14 @@ class ClassifyRoute:
             levels = finder.measure_levels(field, find_in, threads)
             losses = losses_of(field)
         windows = finder.grid(tuple(details["work_wh"])).windows_xyxy()
-        empty = ~look.contrast.holds_something(windows) if self.settings.skip_background else np.zeros(len(windows))
+        shown = look.contrast.holds_something(windows)
+        empty = ~shown if self.settings.skip_background else np.zeros_like(shown)
         levels |= {
             "losses": losses,
             "white_level": look.white_level,
             "white_level_source": look.white_level_source,
-            "empty_windows": np.flatnonzero(empty).tolist(),
+            "empty_windows": pack_windows(empty),
+            "noise": list(look.contrast.noise),
         }
         return FirstPass(json.loads(json.dumps(levels)), look.overview)
 
@@ -175,13 +177,12 @@ class ClassifyRoute:
         try:
             with use_as_known(self._slides, plan.spec, levels["losses"], details["target_um_per_px"]) as field:
                 grid = self._tiles(plan)
-                windows = [
-                    one for one in grid.windows_of(task.tile).tolist() if one not in set(levels["empty_windows"])
-                ]
-                if windows:
+                windows = grid.windows_of(task.tile)
+                windows = windows[~unpack_windows(levels["empty_windows"], grid.windows.n_windows)[windows]]
+                if len(windows):
                     region = region_of(grid.windows.windows_xyxy()[windows], field.size_wh)
                     block = read_image(field, tuple(details["channels"]), region)
-                    for window in windows:
+                    for window in windows.tolist():
                         found, cut = self._find_in_window(task, block, region, window)
                         rows += [one.to_row() for one in found]
                         images += cut

@@ -23,7 +23,7 @@ from ctc_mm.counting.records import Overview, SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
 from ctc_mm.counting.slide_look import look_over
 from ctc_mm.counting.slides import OpenSlides
-from ctc_mm.counting.windows import region_of, touching
+from ctc_mm.counting.windows import pack_windows, region_of, touching, unpack_windows
 from ctc_mm.errors import ImageReadError, SlideError
 
 
@@ -89,11 +89,12 @@ class DetectRoute:
             )
             losses = losses_of(field)
         shown = look.contrast.holds_something(fit.grid.windows_xyxy())
+        empty = ~shown if self.settings.skip_background else np.zeros_like(shown)
         levels = {
             "white_level": look.white_level,
             "white_level_source": look.white_level_source,
             "noise": list(look.contrast.noise),
-            "empty_windows": np.flatnonzero(~shown).tolist() if self.settings.skip_background else [],
+            "empty_windows": pack_windows(empty),
             "losses": losses,
         }
         return FirstPass(levels, Overview(look.overview.rgb, look.overview.scale * fit.scale))
@@ -107,7 +108,8 @@ class DetectRoute:
         """Read the part of a tile that its windows show; empty and damaged windows are left out."""
         fit, levels = SlideFit.from_json(task.plan.details), task.first.levels
         losses = levels["losses"]
-        windows = np.setdiff1d(fit.tiles(self.settings.tile_px).windows_of(task.tile), levels["empty_windows"])
+        windows = fit.tiles(self.settings.tile_px).windows_of(task.tile)
+        windows = windows[~unpack_windows(levels["empty_windows"], fit.grid.n_windows)[windows]]
         boxes = fit.grid.windows_xyxy()[windows]
         whole = ~touching(boxes, losses["damaged_xyxy"])
         windows = windows[whole]

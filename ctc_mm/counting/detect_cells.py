@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.counting.damaged_cells import drops_from, lost_px
 from ctc_mm.counting.detect_plan import SlideFit
 from ctc_mm.counting.detect_settings import DetectSettings
 from ctc_mm.counting.detect_stream import payloads_of
 from ctc_mm.counting.engines.base import ModelInfo
 from ctc_mm.counting.foreground import LEAST_CONTRAST
 from ctc_mm.counting.merge import MergedCells, MergeRules, SlideDetections, merge_windows
-from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, Drop, SlideCount, in_order
+from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, Drop, SlideCount, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.slides import MOST_REGIONS
-from ctc_mm.counting.windows import touching
+from ctc_mm.counting.windows import touching, unpack_windows
+from ctc_mm.counting.work_pixels import WorkPixels
+from ctc_mm.imaging.rectangles import covered_px
 
 NAME = "detect"
 BORDER, SEAM, DISPUTED, DOUBTFUL = "border", "seam", "disputed", "below_threshold"
@@ -58,7 +59,10 @@ def count_of(
         fit.grid,
         merge_rules(info, settings.doubt, fit.max_cell_px, dropped.tolist()),
     )
-    area, drops = _area_and_drops(plan, fit, first.levels, dropped)
+    pixels = WorkPixels(plan.size_wh, fit.field_wh)
+    cores = fit.grid.cores_xyxy()
+    # Damage costs the cores of all windows that show it, since scores hang on whole windows.
+    lost, empty = cores[dropped].tolist(), cores[_empty_windows(fit, first)].tolist()
     return SlideCount(
         spec=plan.spec,
         size_wh=plan.size_wh,
@@ -69,30 +73,24 @@ def count_of(
         definition=_definition(info, settings.doubt),
         target=info.target,
         classes=(info.target, *(name for name in info.classes if name != info.target), UNIDENTIFIED),
-        cells=in_order(_cells(merged, plan, fit, info)),
+        cells=in_order(_cells(merged, pixels, fit, info)),
         thresholds=_thresholds(fit, first, info, settings),
         settings=settings.identity(),
         model=model,
-        area=area,
-        drops=drops,
+        area=pixels.area(losses, lost, empty),
+        drops=(*pixels.drops(losses), *_dropped_windows(lost, pixels)),
         removals=dict(merged.removals),
         overview=first.overview,
         notes=fit.notes,
     )
 
 
-def _cells(merged: MergedCells, plan: SlidePlan, fit: SlideFit, info: ModelInfo) -> list[CountedCell]:
-    width, height = plan.size_wh
-    field_wh = fit.field_wh
-    # A resampled field ends at a whole pixel, a fraction of one from the slide's edge.
-    edges = np.array([*field_wh, *field_wh])
-    to_slide = np.clip(merged.found.boxes_xyxy / fit.scale, 0, [width, height, width, height])
-    ends = merged.found.boxes_xyxy >= edges
-    boxes = np.where(ends, [width, height, width, height], to_slide)
+def _cells(merged: MergedCells, pixels: WorkPixels, fit: SlideFit, info: ModelInfo) -> list[CountedCell]:
+    width, height = pixels.size_wh
     cells = []
-    for place, box in enumerate(boxes.tolist()):
+    for place, box in enumerate(merged.found.boxes_xyxy.tolist()):
         label = int(merged.found.labels[place])
-        x0, y0, x1, y1 = box
+        x0, y0, x1, y1 = pixels.box(box)
         marks = {
             BORDER: x0 <= 0 or y0 <= 0 or x1 >= width or y1 >= height,
             SEAM: bool(merged.is_guest[place]),
@@ -141,38 +139,18 @@ def _thresholds(fit: SlideFit, first: FirstPass, info: ModelInfo, settings: Dete
         "noise": levels["noise"],
         "least_contrast_of_foreground": LEAST_CONTRAST if settings.skip_background else None,
         "windows": fit.grid.n_windows,
-        "windows_taken_for_empty": len(levels["empty_windows"]),
+        "windows_taken_for_empty": int(_empty_windows(fit, first).sum()),
     }
 
 
-def _area_and_drops(
-    plan: SlidePlan, fit: SlideFit, levels: JsonDict, dropped: np.ndarray
-) -> tuple[AnalysedArea, tuple[Drop, ...]]:
-    """What was looked at; damage costs the cores of all windows that show it, since scores hang on whole windows."""
-    cores, losses = fit.grid.cores_xyxy(), levels["losses"]
-    lost_cores = cores[dropped].tolist()
-    empty = np.setdiff1d(np.array(levels["empty_windows"], np.int64), dropped)
-    lost = lost_px(losses, lost_cores)
-    background = lost_px(losses, [*lost_cores, *cores[empty].tolist()]) - lost
-    total = plan.size_wh[0] * plan.size_wh[1]
-    # From pixels of the field to those of the slide.
-    per_px = total / (fit.field_wh[0] * fit.field_wh[1])
-    lost, background = round(lost * per_px), round(background * per_px)
-    area = AnalysedArea(total - lost - background, background, lost)
-    drops = [_moved(drop, fit) for drop in drops_from(losses)]
-    if len(dropped):
-        regions = tuple(_to_slide(core, fit) for core in lost_cores[:MOST_REGIONS])
-        cost = round(int(np.prod(cores[dropped][:, 2:] - cores[dropped][:, :2], axis=1).sum()) * per_px)
-        drops.append(Drop("window", DAMAGED_WINDOW, len(dropped), cost, regions))
-    return area, tuple(drops)
+def _empty_windows(fit: SlideFit, first: FirstPass) -> np.ndarray:
+    """Which windows the first pass took for empty, bool (N,)."""
+    return unpack_windows(first.levels["empty_windows"], fit.grid.n_windows)
 
 
-def _moved(drop: Drop, fit: SlideFit) -> Drop:
-    """A drop in pixels of the field, in those of the slide."""
-    regions = tuple(_to_slide(region, fit) for region in drop.regions_xyxy)
-    return Drop(drop.kind, drop.reason, drop.count, round(drop.area_px / fit.scale**2), regions)
-
-
-def _to_slide(region: Sequence[int], fit: SlideFit) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = (round(value / fit.scale) for value in region)
-    return x0, y0, x1, y1
+def _dropped_windows(cores_xyxy: Sequence[Sequence[int]], pixels: WorkPixels) -> tuple[Drop, ...]:
+    """The record of windows that show damage, by their cores."""
+    if not cores_xyxy:
+        return ()
+    regions = tuple(map(pixels.region, cores_xyxy[:MOST_REGIONS]))
+    return (Drop("window", DAMAGED_WINDOW, len(cores_xyxy), pixels.area_px(covered_px(cores_xyxy)), regions),)

@@ -6,6 +6,7 @@ tiles for reading. Every point of the slide lies in the core of exactly one wind
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -180,6 +181,16 @@ def touching(windows_xyxy: np.ndarray, regions_xyxy: Iterable[RegionXYXY]) -> np
     for x0, y0, x1, y1 in regions_xyxy:
         touched |= (starts < (x1, y1)).all(axis=1) & (ends > (x0, y0)).all(axis=1)
     return touched
+
+
+def pack_windows(chosen: np.ndarray) -> str:
+    """Marks of all windows, bool (N,), as text: what each unit of a large slide carries stays small."""
+    return base64.b64encode(np.packbits(chosen)).decode("ascii")
+
+
+def unpack_windows(packed: str, n_windows: int) -> np.ndarray:
+    """Take back what ``pack_windows`` gave, bool (N,)."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n_windows).astype(bool)
 
 
 def region_of(windows_xyxy: np.ndarray, size_wh: tuple[int, int]) -> RegionXYXY:

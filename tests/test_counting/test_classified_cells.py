@@ -1,11 +1,13 @@
+import numpy as np
 import pytest
 
 from ctc_mm.counting.cell_finder import FoundCell
 from ctc_mm.counting.classified_cells import SlideCells, finish_cells
 from ctc_mm.counting.classify_settings import ClassifySettings
 from ctc_mm.counting.engines.base import CLASSIFIER, ModelInfo
+from ctc_mm.counting.foreground import LEAST_CONTRAST
 from ctc_mm.counting.records import AnalysedArea
-from ctc_mm.counting.windows import WindowGrid
+from ctc_mm.counting.windows import WindowGrid, pack_windows
 from ctc_mm.imaging.cell_measure import CellMeasurement
 
 # Windows of 200 px every 150; the left one owns what lies left of 175.
@@ -13,10 +15,12 @@ GRID = WindowGrid((300, 200), (200, 200), 50)
 INFO = ModelInfo(CLASSIFIER, "cells", ("WBC", "CTC"), "CTC", {"youden": 0.5})
 LEVELS = {
     "losses": {"damaged_xyxy": [], "gaps_xyxy": [], "drops": [], "fill_value": 0},
-    "empty_windows": [],
+    "empty_windows": pack_windows(np.array([False, False])),
     "focus": None,
-    "cells": {},
+    "cells": {"size_wh": [300, 200], "white": None, "noise": [[2.0, 3.0], [5.0, 9.0]]},
+    "noise": [1.5],
 }
+RIGHT_IS_EMPTY = pack_windows(np.array([False, True]))
 
 
 def found(window, *box, sharpness=1.0):
@@ -100,7 +104,7 @@ def test_a_resampled_slide_is_described_in_its_own_pixels():
                 {"kind": "block", "reason": "spoilt", "count": 1, "area_px": 10_000, "regions_xyxy": [[0, 0, 100, 100]]}
             ],
         },
-        "empty_windows": [1],
+        "empty_windows": RIGHT_IS_EMPTY,
     }  # fmt: skip
     cells = [found(0, 90, 104, 110, 120), found(0, 120, 120, 140, 142)]
     done = finish(cells, levels=levels, size_wh=(600, 400))
@@ -118,5 +122,19 @@ def test_a_resampled_slide_is_described_in_its_own_pixels():
 
 def test_losses_in_empty_windows_are_lost_all_the_same():
     losses = LEVELS["losses"] | {"damaged_xyxy": [[150, 0, 200, 200]]}
-    done = finish([], levels={"losses": losses, "empty_windows": [1]})
+    done = finish([], levels={"losses": losses, "empty_windows": RIGHT_IS_EMPTY})
     assert done.area == AnalysedArea(150 * 200, background_px=100 * 200, dropped_px=50 * 200)
+
+
+def test_the_card_holds_the_thresholds_that_hang_on_the_slide():
+    told = finish([], levels={"empty_windows": RIGHT_IS_EMPTY}).thresholds
+    assert told["levels"]["cells"]["noise"] == {"min": 2.0, "median": 4.0, "max": 9.0}
+    assert (told["noise"], told["windows"], told["windows_taken_for_empty"]) == ([1.5], 2, 1)
+    assert told["least_contrast_of_foreground"] == LEAST_CONTRAST
+    # Other levels of the same range are other levels.
+    noise = {"cells": LEVELS["cells"] | {"noise": [[2.0, 5.0], [3.0, 9.0]]}}
+    other = finish([], levels=noise, skip_background=False).thresholds
+    assert other["levels"] == told["levels"]
+    assert len(other["levels_sha256"]) == 64
+    assert other["levels_sha256"] != told["levels_sha256"]
+    assert other["least_contrast_of_foreground"] is None

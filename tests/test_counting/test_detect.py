@@ -1,13 +1,15 @@
 """The detector route on slides of known truth, with a detector that needs no network."""
 
 import json
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from blob_engine import WINDOW, BlobEngine, blob_route, blob_slide, count, file_spec, table, tasks_of
+from blob_engine import BACKGROUND, WINDOW, BlobEngine, blob_route, blob_slide, count, file_spec, table, tasks_of
 
+from ctc_mm.counting.detect_stream import TILES_AHEAD, TileWindows, WindowStream
 from ctc_mm.counting.records import Drop
 from ctc_mm.counting.route import FirstPass, TileResult, TileTask
 from ctc_mm.counting.windows import WindowGrid
@@ -108,6 +110,24 @@ def test_tasks_are_taken_as_they_are_needed(slide):
     next(results)
     assert len(taken) < len(tasks) / 2
     assert len(list(results)) == len(tasks) - 1
+
+
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_tiles_alive_do_not_grow_with_the_batch(slide, batch_size):
+    route = blob_route(BlobEngine(batch_size), batch_size=batch_size)
+    (task, *_) = tasks_of(route, file_spec(slide[0]))
+    tiles, alive = [], []
+
+    def read(task):
+        pixels = np.full((200, 200), BACKGROUND, np.uint8)
+        tiles.append(weakref.ref(pixels))
+        alive.append(sum(tile() is not None for tile in tiles))
+        return TileWindows(task, np.array([0]), np.array([[0, 0, *WINDOW]]), pixels, (0, 0, 200, 200))
+
+    stream = WindowStream(route.engine, read, np.array([0.5, 0.5]), threads=2)
+    assert len(list(stream.run(task for _ in range(150)))) == 150
+    # Read ahead, the one that is cut, and the one that was asked for meanwhile.
+    assert max(alive) <= TILES_AHEAD + 2
 
 
 def test_what_travels_is_json(slide):

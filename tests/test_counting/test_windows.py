@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctc_mm.counting.windows import TileGrid, WindowGrid, check_overlap, cut_window, region_of, touching
+from ctc_mm.counting.windows import (
+    TileGrid,
+    WindowGrid,
+    check_overlap,
+    cut_window,
+    pack_windows,
+    region_of,
+    touching,
+    unpack_windows,
+)
 
 
 def grids():
@@ -144,3 +153,14 @@ def test_overlap_must_exceed_the_largest_cell():
             check_overlap(overlap, cell)
     with pytest.raises(ValueError, match="`tile_px` must be at least 1"):
         TileGrid(WindowGrid((5, 5), (9, 9), 2), 0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=70))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_marked_windows_travel_as_text(marks):
+    packed = pack_windows(np.array(marks))
+    assert unpack_windows(packed, len(marks)).tolist() == marks
+
+
+def test_marks_of_a_large_slide_are_small():
+    assert len(pack_windows(np.arange(100_000) % 2 == 0)) < 17_000
