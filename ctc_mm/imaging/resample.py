@@ -12,6 +12,9 @@ from ctc_mm.imaging.field import Channel, Field, RegionXYXY, check_scale
 
 # Reach of the cubic kernel to each side, in pixels of the coarser of the two grids.
 _REACH = 2.0
+# Rows of the old field that are in memory at once. Sums are taken in steps that begin at its multiples, so that their
+# rounding does not hang on the region either; most files' tiles end there too, and are decoded once.
+_STRIP_PX = 512
 
 
 def resampled_field(field: Field, um_per_px_to: float) -> Field:
@@ -73,21 +76,30 @@ class _ResampledChannels:
         return tuple((x0, y0, x1, y1) for x0, x1, y0, y1 in moved if x0 < x1 and y0 < y1)
 
     def read(self, indices: Sequence[int], region_xyxy: RegionXYXY) -> list[np.ndarray]:
-        """Read a region: a plane (h, w) for each index."""
+        """Read a region, strip by strip of the old field: a plane (h, w) for each index."""
         x0, y0, x1, y1 = region_xyxy
         width, height = self._field.size_wh
         left, across = _weights(x0, x1, width, self._step)
         top, down = _weights(y0, y1, height, self._step)
         wanted = [self.names[index] for index in indices]
-        block = self._field.read(wanted, (left, top, left + across.shape[1], top + down.shape[1]))
-        # Row by row and tap by tap in the order of the old pixels: the sums do not depend on the region.
-        return [self._in_dtype((across @ (down @ plane.astype(np.float64)).T).T) for plane in block]
+        sums = np.zeros((len(wanted), y1 - y0, x1 - x0))
+        bottom = top + down.shape[1]
+        for start in range(top // _STRIP_PX * _STRIP_PX, bottom, _STRIP_PX):
+            above, below = max(start, top), min(start + _STRIP_PX, bottom)
+            block = self._field.read(wanted, (left, above, left + across.shape[1], below))
+            weights = down[:, above - top : below - top]
+            rows = np.flatnonzero(np.diff(weights.indptr))
+            touched = slice(rows[0], rows[-1] + 1)
+            for plane, total in zip(block, sums, strict=True):
+                total[touched] += (across @ (weights[touched] @ plane.astype(np.float64)).T).T
+        return [self._in_dtype(total) for total in sums]
 
     def _in_dtype(self, plane: np.ndarray) -> np.ndarray:
+        """Round what is not needed any more."""
         if self.dtype.kind == "f":
             return plane.astype(self.dtype)
         limits = np.iinfo(self.dtype)
-        return np.clip(np.rint(plane), limits.min, limits.max).astype(self.dtype)
+        return np.clip(np.rint(plane, out=plane), limits.min, limits.max, out=plane).astype(self.dtype)
 
     def close(self) -> None:
         """Close the field."""

@@ -1,5 +1,7 @@
 """A field at another pixel size: what is where, nothing aliased, the same in any region."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -118,6 +120,26 @@ def test_float_pixels_do_not_depend_on_the_region_either():
     with resampled(image, 0.5, 0.77) as field:
         whole = field.read()[0]
         np.testing.assert_array_equal(field.read(None, (7, 5, 41, 30))[0], whole[5:30, 7:41])
+
+
+def test_large_regions_are_summed_alike():
+    image = RNG.integers(0, 255, (1500, 120), dtype=np.uint8)
+    with resampled(image.astype(np.float32), 0.5, 1.3) as field:
+        whole = field.read()[0]
+        for top, bottom in ((0, 10), (190, 200), (195, 402), (390, len(whole))):
+            np.testing.assert_array_equal(field.read(None, (3, top, 40, bottom))[0], whole[top:bottom, 3:40])
+
+
+def test_memory_does_not_grow_with_the_square_of_the_step():
+    side = 3000
+    field = field_from_arrays({"a": np.zeros((side, side), np.uint8)}, um_per_px=0.25)
+    tracemalloc.start()
+    with resampled_field(field, 1.0) as shrunk:
+        shrunk.read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Under three bytes a pixel of the old field, where float64 of all of them would be eight.
+    assert peak < 3 * side**2
 
 
 def test_channels_by_name_files_and_what_is_wrong(tmp_path):
