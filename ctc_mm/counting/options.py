@@ -76,7 +76,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--doubt", type=number, help="share of the threshold from which a candidate is shown as unidentified")
     add("--max-cell-um", type=number, help="largest cell; windows must overlap by more")
     add("--overlap-px", type=whole, help="overlap of windows")
-    add("--window-px", type=whole, help="side of what the network sees (default: as in its training)")
+    window_help = "side, or width and height, of what the network sees (default: as in its training)"
+    add("--window-px", type=whole, nargs="+", metavar="PX", help=window_help)
     add("--all-tiles", dest="skip_background", action="store_false", default=None, help="skip no empty background")
     add("--tile-px", type=whole, help="side of what is read at once; changes no result")
     add("--batch-size", type=whole, help="windows or cells the model sees at once; changes no result")
