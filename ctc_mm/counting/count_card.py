@@ -209,6 +209,7 @@ def _area(count: SlideCount) -> dict[str, Any]:
         "background_px": area.background_px,
         "dropped_px": area.dropped_px,
         "total_px": area.total_px,
+        "gap_px": area.gap_px,
     }
     squares = {key.replace("_px", "_mm2"): None if um is None else px * um * um / 1e6 for key, px in pixels.items()}
     return {**pixels, **squares, "share": area.share}

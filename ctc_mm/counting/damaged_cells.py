@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ctc_mm.counting.records import GAP, AnalysedArea, Drop, SlideSpec, as_json
+from ctc_mm.counting.records import GAP, Drop, SlideSpec, as_json
 from ctc_mm.counting.slides import MOST_REGIONS, OpenSlides, drops_of
 from ctc_mm.errors import ImageReadError
 from ctc_mm.imaging.damage import BLOCK_PX, DamageTolerantField
-from ctc_mm.imaging.field import RegionXYXY
+from ctc_mm.imaging.rectangles import covered_px
 
 T = TypeVar("T")
 
 TOUCHES_LOSS = "cell on or beside a part of the slide that was not imaged or could not be read"
-BETWEEN_FIELDS = "gap between the fields of a mosaic"
+BETWEEN_FIELDS = "gap between the fields of a mosaic, not imaged: no part of what is counted"
 # Blocks in which the background is looked for.
 SAMPLED_BLOCKS = 64
 
@@ -53,7 +53,7 @@ def losses_of(field: DamageTolerantField) -> dict[str, Any]:
     gaps = [list(gap) for gap in field.gaps_xyxy]
     drops = list(drops_of(field))
     if gaps:
-        drops.append(Drop(GAP, BETWEEN_FIELDS, len(gaps), _union_px(gaps), tuple(map(tuple, gaps[:MOST_REGIONS]))))
+        drops.append(Drop(GAP, BETWEEN_FIELDS, len(gaps), covered_px(gaps), tuple(map(tuple, gaps[:MOST_REGIONS]))))
     return {
         "damaged_xyxy": [list(block) for block in field.damaged_xyxy],
         "gaps_xyxy": gaps,
@@ -89,17 +89,6 @@ def drops_from(losses: Mapping[str, Any]) -> tuple[Drop, ...]:
         Drop(**{**one, "regions_xyxy": tuple(tuple(region) for region in one["regions_xyxy"])})
         for one in losses["drops"]
     )
-
-
-def area_without(size_wh: tuple[int, int], losses: Mapping[str, Any]) -> AnalysedArea:
-    """The slide's area and how much of it was lost."""
-    lost = lost_px(losses)
-    return AnalysedArea(size_wh[0] * size_wh[1] - lost, dropped_px=lost)
-
-
-def lost_px(losses: Mapping[str, Any], others_xyxy: Sequence[RegionXYXY] = ()) -> int:
-    """Pixels that were not seen, and those of other regions with them."""
-    return _union_px([*losses["damaged_xyxy"], *losses["gaps_xyxy"], *others_xyxy])
 
 
 def without_lost(
@@ -146,16 +135,3 @@ def _usual_values(field: DamageTolerantField) -> dict[str, float]:
     # One of the values, not the mean of two: it is of the channel's type.
     middles = np.percentile(values, 50, axis=1, method="lower")
     return {name: float(value) for name, value in zip(field.channels, middles, strict=True)}
-
-
-def _union_px(regions: Sequence[RegionXYXY]) -> int:
-    """Pixels in regions that may lie over one another."""
-    if not regions:
-        return 0
-    boxes = np.array(regions, np.int64)
-    xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
-    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
-    for x0, y0, x1, y1 in boxes:
-        rows, columns = np.searchsorted(ys, (y0, y1)), np.searchsorted(xs, (x0, x1))
-        covered[rows[0] : rows[1], columns[0] : columns[1]] = True
-    return int((np.diff(ys)[:, None] * np.diff(xs)[None])[covered].sum())

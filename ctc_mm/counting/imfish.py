@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 
 from ctc_mm.counting.damaged_cells import (
-    area_without,
-    drops_from,
     look_until_known,
     losses_of,
     use_as_known,
@@ -29,6 +27,7 @@ from ctc_mm.counting.prefetch import prefetch
 from ctc_mm.counting.records import SlideCount, SlideSpec, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
 from ctc_mm.counting.slides import OpenSlides, um_per_px_source
+from ctc_mm.counting.work_pixels import WorkPixels
 from ctc_mm.errors import ImageReadError, SlideError
 from ctc_mm.imaging.field import Field
 from ctc_mm.imfish.first_pass import FIRST_PASS_TILE_PX, TYPICAL_NUCLEUS_UM, measure_thresholds, tiles_of
@@ -140,7 +139,7 @@ class ImFISHRoute:
         """Give the verdicts, once all nuclei of the slide are known."""
         found = [(Measurement.from_row(row), score) for result in results for row, score in _rows(result.payload)]
         thresholds = ImFISHThresholds.from_dict(first.levels["thresholds"])
-        losses = first.levels["losses"]
+        losses, pixels = first.levels["losses"], WorkPixels(plan.size_wh, plan.size_wh)
         found, left_out = without_lost(found, lambda pair: pair[0].box_xyxy, losses, margin_px(thresholds))
         found.sort(key=lambda pair: pair[0].first_yx)
         records, thresholds = give_verdicts([one for one, _ in found], thresholds)
@@ -164,8 +163,8 @@ class ImFISHRoute:
             thresholds=card_thresholds(thresholds) | (scorer.thresholds() if scorer else {}),
             settings=self.settings.rule.to_dict(),
             model=scorer.describe() if scorer else None,
-            area=area_without(plan.size_wh, losses),
-            drops=(*drops_from(losses), *left_out),
+            area=pixels.area(losses),
+            drops=(*pixels.drops(losses), *left_out),
             overview=first.overview,
             notes=(*plan.details["notes"], *_notes(thresholds)),
         )

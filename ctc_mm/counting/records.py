@@ -122,7 +122,7 @@ class Drop:
             pixels), or ``cell``.
         reason: in words a user understands; the message of the error where there was one.
         count: how many.
-        area_px: pixels of the slide that are lost by it.
+        area_px: pixels of the slide that are lost by it (of a ``gap``: that nobody imaged, which is no loss).
         regions_xyxy: where, at most a hundred of them.
     """
 
@@ -135,26 +135,28 @@ class Drop:
 
 @dataclass(frozen=True)
 class AnalysedArea:
-    """How much of a slide was looked at, in pixels of level 0; the three parts add up to the slide.
+    """How much of a slide was looked at, in pixels of level 0; the four parts add up to its width times its height.
 
     Attributes:
         analysed_px: looked at by the route.
         background_px: taken for empty by the cheap test: analysed, and nothing there.
         dropped_px: could not be read.
+        gap_px: between the fields of a mosaic, where nobody took a picture: no part of what was imaged, and no loss.
     """
 
     analysed_px: int
     background_px: int = 0
     dropped_px: int = 0
+    gap_px: int = 0
 
     @property
     def total_px(self) -> int:
-        """Pixels of the slide."""
+        """Pixels of the slide that were imaged: all but the gaps."""
         return self.analysed_px + self.background_px + self.dropped_px
 
     @property
     def share(self) -> float:
-        """Share of the slide that the count stands for: all but what could not be read."""
+        """Share of what was imaged that the count stands for: all but what could not be read."""
         return (self.analysed_px + self.background_px) / self.total_px
 
 
@@ -225,8 +227,8 @@ class SlideCount:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every pixel that the slide has was looked at; the gaps of a mosaic hold none."""
-        return self.area.dropped_px <= sum(drop.area_px for drop in self.drops if drop.kind == GAP)
+        """Whether everything that was imaged was looked at."""
+        return self.area.dropped_px == 0
 
 
 def as_json(record: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What rectangles leave free, as rectangles."""
+"""What rectangles cover, and what they leave free."""
 
 from __future__ import annotations
 
@@ -31,6 +31,23 @@ def uncovered_xyxy(size_wh: tuple[int, int], rectangles_xyxy: Sequence[Rectangle
         begun = {span: begun.get(span, top) for span in spans}
     free += [(x0, start, x1, height) for (x0, x1), start in begun.items()]
     return tuple(sorted(free, key=lambda box: (box[1], box[0])))
+
+
+def covered_px(rectangles_xyxy: Sequence[Sequence[int]]) -> int:
+    """Count the pixels that at least one of some rectangles covers.
+
+    Args:
+        rectangles_xyxy: half-open pixels; they may lie over each other.
+    """
+    if not rectangles_xyxy:
+        return 0
+    boxes = np.array(rectangles_xyxy, np.int64)
+    xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
+    for x0, y0, x1, y1 in boxes:
+        rows, columns = np.searchsorted(ys, (y0, y1)), np.searchsorted(xs, (x0, x1))
+        covered[rows[0] : rows[1], columns[0] : columns[1]] = True
+    return int((np.diff(ys)[:, None] * np.diff(xs)[None])[covered].sum())
 
 
 def _free_spans(width: int, covered: np.ndarray) -> list[tuple[int, int]]:

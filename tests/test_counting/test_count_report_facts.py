@@ -6,12 +6,14 @@ import pytest
 from report_counts import EVIL, brightfield_count, imfish_count, make_spec
 
 from ctc_mm.counting.count_card import make_card
+from ctc_mm.counting.damaged_cells import BETWEEN_FIELDS
+from ctc_mm.counting.merge import REASONS
 from ctc_mm.counting.performance import DETECTION, Performance
-from ctc_mm.counting.records import AnalysedArea, CountedCell, Drop
+from ctc_mm.counting.records import GAP, AnalysedArea, CountedCell, Drop
 from ctc_mm.counting.report.cell_data import cell_columns, choose_pictured, orders_of, outlines_of, route_columns
 from ctc_mm.counting.report.class_looks import class_looks
 from ctc_mm.counting.report.doubt import doubts_of, score_thresholds
-from ctc_mm.counting.report.facts import cover_of, head_of, method_of
+from ctc_mm.counting.report.facts import REMOVALS, cover_of, head_of, method_of
 from ctc_mm.counting.report.svg import size_histograms, ticks
 from ctc_mm.counting.report.words import flat_rows, interval, number, percent
 from ctc_mm.counting.spike_in import known_recovery
@@ -75,7 +77,7 @@ def test_head_of_an_empty_slide():
     assert figure(head, "CTC per mL of blood") == ("0 (0 to 1.84)", "2 mL of blood on this slide")
     cover = cover_of(card)
     assert [part["value"] for part in cover["parts"]] == ["100 % · 0.037 mm²", "0 %", "0 %"]
-    assert cover["reasons"] == [{"what": "Nothing was lost:", "why": "every pixel of the slide could be read."}]
+    assert cover["reasons"] == [{"what": "Nothing was lost:", "why": "everything that was imaged could be read."}]
 
 
 def test_head_says_what_the_count_is_of(bright):
@@ -126,7 +128,10 @@ def test_losses_and_removals_have_reasons(bright):
     assert [part["kind"] for part in cover["parts"]] == ["looked", "empty", "lost"]
     assert sum(part["share"] for part in cover["parts"]) == pytest.approx(1)
     assert {"what": "1 block (65,536 px):", "why": "slide_07.tif: tile 12 of page 0 is damaged"} in cover["reasons"]
-    assert {"what": "9 objects left out:", "why": "seen by two windows, counted once"} in cover["reasons"]
+    assert {
+        "what": "9 objects left out:",
+        "why": "placed by two windows on both sides of their seam, counted once",
+    } in cover["reasons"]
     # What each window sees in its neighbour's part is no loss; it is listed with the method.
     assert not any("41" in reason["what"] for reason in cover["reasons"])
     left_out = next(part["rows"] for part in method_of(make_card(bright)) if part["title"] == "Left out")
@@ -228,7 +233,25 @@ def test_ticks_are_round():
     assert ticks(3, 3) == [3]
 
 
-def test_gap_of_a_mosaic_is_told(bright):
-    drop = Drop("block", "gap between the fields of a mosaic", 2, 900, ((0, 0, 30, 30),))
-    reasons = cover_of(make_card(replace(bright, drops=(drop,))))["reasons"]
-    assert reasons[0] == {"what": "2 blocks (900 px):", "why": "gap between the fields of a mosaic"}
+def test_gaps_of_a_mosaic_are_a_part_of_their_own_and_no_loss():
+    count = empty_count(spec=make_spec(volume_ml=1.0))
+    gap = Drop(GAP, BETWEEN_FIELDS, 1, 25_600, ((160, 160, 320, 320),))
+    card = make_card(replace(count, area=AnalysedArea(76_800, gap_px=25_600), drops=(gap,)))
+    cover = cover_of(card)
+    assert [(part["kind"], part["share"]) for part in cover["parts"]] == [
+        ("looked", 0.75), ("empty", 0), ("lost", 0), ("gap", 0.25),
+    ]  # fmt: skip
+    assert "not imaged (gaps) 25 %" in cover["words"]
+    assert cover["reasons"] == [
+        {"what": "Nothing was lost:", "why": "everything that was imaged could be read."},
+        {"what": "1 gap (25,600 px):", "why": BETWEEN_FIELDS},
+    ]
+    head = head_of(card)
+    assert head["badges"] == []
+    assert figure(head, "CTC per mL of blood")[1] == (
+        "1 mL of blood on this slide; all of it on what was imaged, none in the gaps"
+    )
+
+
+def test_every_removal_has_words():
+    assert set(REASONS) <= set(REMOVALS)

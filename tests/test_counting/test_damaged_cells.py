@@ -7,16 +7,15 @@ from cell_slides import spec_of, spoil_tile, write_tiled
 from ctc_mm.counting.damaged_cells import (
     BETWEEN_FIELDS,
     TOUCHES_LOSS,
-    area_without,
     drops_from,
     look_until_known,
     losses_of,
-    lost_px,
     use_as_known,
     without_lost,
 )
 from ctc_mm.counting.records import AnalysedArea, Drop
 from ctc_mm.counting.slides import OpenSlides
+from ctc_mm.counting.work_pixels import WorkPixels
 from ctc_mm.errors import ImageReadError
 
 NOTHING = {"damaged_xyxy": [], "gaps_xyxy": [], "drops": [], "fill_value": 0}
@@ -66,7 +65,7 @@ def test_a_slide_of_which_nothing_can_be_read_is_filled_with_0(tmp_path):
     spoil_tile(path, 0)
     with OpenSlides() as slides, slides.use(spec_of(path)) as field:
         assert look_until_known(field, lambda: field.read().max()) == 0
-        assert area_without(field.size_wh, losses_of(field)) == AnalysedArea(0, dropped_px=65536)
+        assert WorkPixels(field.size_wh, field.size_wh).area(losses_of(field)) == AnalysedArea(0, dropped_px=65536)
 
 
 def test_another_process_reads_what_the_first_look_saw(spec):
@@ -91,14 +90,6 @@ def test_cells_beside_what_is_lost_are_left_out_and_counted():
     assert drops == (Drop("cell", TOUCHES_LOSS, 3),)
     assert without_lost(boxes, lambda box: box, NOTHING, 6) == (boxes, ())
     assert without_lost([], lambda box: box, losses, 6) == ([], ())
-
-
-def test_gaps_and_damage_that_lie_over_one_another_are_lost_once():
-    losses = {**NOTHING, "damaged_xyxy": [[0, 0, 256, 256]], "gaps_xyxy": [[200, 0, 300, 256], [0, 500, 10, 510]]}
-    assert lost_px(losses) == 300 * 256 + 100
-    assert lost_px(losses, [(0, 0, 300, 300)]) == 300 * 300 + 100
-    assert area_without((1000, 1000), losses) == AnalysedArea(10**6 - 76900, dropped_px=76900)
-    assert lost_px(NOTHING) == 0
 
 
 def test_gaps_of_a_mosaic_are_recorded():

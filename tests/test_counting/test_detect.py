@@ -325,14 +325,29 @@ def test_gaps_of_a_mosaic_are_no_analysed_area(tmp_path):
     (tmp_path / "positions.csv").write_text("file,x_px,y_px\na.png,0,0\nb.png,250,0\n")
     result = count(blob_route(), file_spec(tmp_path, um_per_px=1.0))
     assert result.size_wh == (400, 200)
-    assert result.area.total_px == 400 * 200
-    assert result.area.dropped_px == 100 * 200
+    assert (result.area.total_px, result.area.gap_px) == (300 * 200, 100 * 200)
+    assert result.area.share == 1
+    assert result.is_complete
     assert [(one.kind, one.area_px, one.regions_xyxy) for one in result.drops] == [
         ("gap", 20_000, ((150, 0, 250, 200),))
     ]
     whole = {(box, ("CTC", "WBC")[label]) for box, label in truth if box[2] < 150 or box[0] >= 250}
     assert whole <= set(found(result))
     assert all(x1 <= 150 or x0 >= 250 for (x0, _, x1, _), _ in found(result))
+
+
+def test_a_resampled_mosaic_is_whole(tmp_path):
+    image, _ = blob_slide((395, 201))
+    fields = {"a.png": (0, 0, 187, 201), "b.png": (187, 0, 395, 99)}
+    for name, (x0, y0, x1, y1) in fields.items():
+        cv2.imwrite(str(tmp_path / name), image[y0:y1, x0:x1])
+    lines = [f"{name},{box[0]},{box[1]}" for name, box in fields.items()]
+    (tmp_path / "positions.csv").write_text("\n".join(["file,x_px,y_px", *lines]) + "\n")
+    result = count(blob_route(resample=True), file_spec(tmp_path, um_per_px=0.7))
+    assert result.is_complete
+    assert result.area.share == 1
+    assert result.area.gap_px == pytest.approx(208 * 102, rel=0.02)
+    assert result.area.total_px + result.area.gap_px == 395 * 201
 
 
 def test_a_slide_that_vanishes_fails_alone(tmp_path, slide):

@@ -25,13 +25,13 @@ def test_cells_are_in_one_order_whatever_the_order_they_were_found_in():
 
 
 def test_gaps_between_fields_are_no_loss_and_damage_is():
-    area = AnalysedArea(1_900_000, 0, 100_000)
     gap = Drop(GAP, "gap", 1, 100_000)
-    assert replace(count_of(area=area), drops=(gap,)).is_complete
-    block = Drop("block", "damaged", 1, 20_000)
-    assert not replace(count_of(area=area), drops=(replace(gap, area_px=80_000), block)).is_complete
-    assert not count_of(area=area).is_complete
-    assert count_of(area=area).area.share == pytest.approx(0.95)
+    imaged = AnalysedArea(1_500_000, 400_000, 0, gap_px=100_000)
+    assert replace(count_of(area=imaged), drops=(gap,)).is_complete
+    assert (imaged.total_px, imaged.share) == (1_900_000, 1.0)
+    damaged = AnalysedArea(1_500_000, 305_000, 95_000, gap_px=100_000)
+    assert not replace(count_of(area=damaged), drops=(gap, Drop("block", "damaged", 1, 95_000))).is_complete
+    assert damaged.share == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize(

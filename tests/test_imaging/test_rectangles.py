@@ -1,13 +1,14 @@
-"""What rectangles leave free."""
+"""What rectangles cover, and what they leave free."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctc_mm.imaging.rectangles import uncovered_xyxy
+from ctc_mm.imaging.rectangles import covered_px, uncovered_xyxy
 
 
 def test_nothing_covered_and_all_covered():
+    assert covered_px([]) == 0
     assert uncovered_xyxy((4, 3), []) == ((0, 0, 4, 3),)
     assert uncovered_xyxy((4, 3), [(0, 0, 4, 3)]) == ()
     assert uncovered_xyxy((4, 3), [(0, 0, 3, 3), (2, 0, 4, 3)]) == ()
@@ -36,6 +37,7 @@ def test_each_pixel_is_covered_or_free_once(drawing):
     drawn = np.zeros((height, width), int)
     for x0, y0, x1, y1 in boxes:
         drawn[y0:y1, x0:x1] = 1
+    assert covered_px(boxes) == drawn.sum()
     for x0, y0, x1, y1 in uncovered_xyxy((width, height), boxes):
         assert x0 < x1
         assert y0 < y1

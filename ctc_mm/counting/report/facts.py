@@ -17,12 +17,13 @@ MEANING = (
     "(exact Poisson). It does not say whether the cells are {target}, nor how many were lost before the slide."
 )
 REMOVALS = {
-    "seam_duplicate": "seen by two windows, counted once",
+    "seam_duplicate": "placed by two windows on both sides of their seam, counted once",
     "other_window": "seen in the margin of a window, counted by its neighbour",
     "other_class": "another class scored better in the same place",
-    "too_large": "larger than a cell may be",
+    "too_large": "larger than a cell may be, and of no class that is counted",
     "outside_slide": "beyond the slide's edge",
     "dropped_window": "in a window that could not be read whole",
+    "doubtful_inside_a_cell": "below the threshold, inside a cell that was found",
 }
 # What windows see in one another's margins is no loss; it is listed with the rest of the method.
 ORDINARY_REMOVAL = "other_window"
@@ -70,6 +71,8 @@ def _concentration(card: Card) -> list[JsonDict]:
         note += f" ({number(slide['volume_ml'])} mL of sample; each mL of blood became {number(slide['dilution'])} mL)"
     if not card["complete"]:
         note += f", of which {percent(card['area']['share'])} was read"
+    if card["area"]["gap_px"]:
+        note += "; all of it on what was imaged, none in the gaps"
     if found.get("recovery_applied") is not None:
         without = found["without_recovery"]
         note += f"; divided by the recovery, {percent(found['recovery_applied'])}. Without: {with_interval(without)}"
@@ -129,12 +132,13 @@ def with_interval(estimate: Mapping[str, Any]) -> str:
 
 
 def cover_of(card: Card) -> JsonDict:
-    """How much of the slide the count is of: looked at, taken for empty, lost; and what was left out, with reasons."""
+    """How much of the slide the count is of: looked at, taken for empty, lost, and what nobody imaged; with reasons."""
     area = card["area"]
     parts = [
         _part("looked", "Looked at", "analysed", area),
         _part("empty", "Skipped as empty by a test", "background", area),
         _part("lost", "Could not be read", "dropped", area),
+        *([_part("gap", "Not imaged (gaps)", "gap", area)] if area["gap_px"] else []),
     ]
     reasons = [_reason(drop) for drop in card["drops"]]
     reasons += [
@@ -143,13 +147,13 @@ def cover_of(card: Card) -> JsonDict:
         if count and name != ORDINARY_REMOVAL
     ]
     if card["complete"]:
-        reasons.insert(0, {"what": "Nothing was lost:", "why": "every pixel of the slide could be read."})
+        reasons.insert(0, {"what": "Nothing was lost:", "why": "everything that was imaged could be read."})
     words = ", ".join(f"{part['name'].lower()} {part['value']}" for part in parts)
     return {"title": "What was not looked at", "parts": parts, "reasons": reasons, "words": words}
 
 
 def _part(kind: str, name: str, key: str, area: Mapping[str, Any]) -> JsonDict:
-    share, mm2 = area[f"{key}_px"] / area["total_px"], area[f"{key}_mm2"]
+    share, mm2 = area[f"{key}_px"] / (area["total_px"] + area["gap_px"]), area[f"{key}_mm2"]
     size = f" · {number(mm2)} mm²" if mm2 else "" if not area[f"{key}_px"] else f" · {number(area[f'{key}_px'])} px"
     return {"kind": kind, "name": name, "share": share, "value": percent(share) + size}
 

@@ -211,7 +211,11 @@ def _overview_lead(count: SlideCount) -> str:
     size = f"{number(width)} × {number(height)} px"
     if count.um_per_px is not None:
         size += f", {number(width * count.um_per_px / 1000)} × {number(height * count.um_per_px / 1000)} mm"
-    lost = " Hatched parts could not be read." if count.drops and not count.is_complete else ""
+    why = [
+        *(["could not be read"] if not count.is_complete else []),
+        *(["were not imaged"] if count.area.gap_px else []),
+    ]
+    lost = f" Hatched parts {' or '.join(why)}." if why else ""
     missing = " This count came without a picture of the slide." if count.overview is None else ""
     return f"The slide, {size}, with every cell in its place.{lost}{missing}"
 
