@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import os
 import sys
 import traceback
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PATH_CURE = "check the path, and that it may be read or written"
 TRACEBACK_VARIABLE = "CTC_MM_TRACEBACK"
 
 T = TypeVar("T")
@@ -45,7 +48,8 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
 def message_of(error: Exception) -> str:
     """What went wrong, in the words of whoever raised it; a system's error about a file, with the file in front."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}; check the path, and that it may be read or written"
+        cure = "free some space, or write elsewhere" if error.errno in NO_SPACE else PATH_CURE
+        return f"{error.filename}: {error.strerror}; {cure}"
     return str(error) or type(error).__name__
 
 

@@ -61,7 +61,13 @@ def check_classes(checkpoint: Mapping[str, Any], config: Config, path: str | Pat
 
     Raises:
         CheckpointError: the classes differ.
+        ConfigError: the config has no test images, as those of ``_base_`` that are parts of others.
     """
+    if config.get("test_dataloader") is None:
+        raise ConfigError(
+            f"{config.filename or 'the config'}: no `test_dataloader`, so it does not say what the model sees; give "
+            "the whole config that the weights were trained with"
+        )
     trained = trained_on(checkpoint).get("classes")
     wanted = config.test_dataloader.dataset.get("metainfo", {}).get("classes")
     if trained and wanted and list(trained) != list(wanted):

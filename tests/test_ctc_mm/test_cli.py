@@ -29,8 +29,12 @@ def test_done_is_0(capsys):
             "error: /out/x.json: Permission denied; check the path, and that it may be read or written\n",
         ),
         (OSError("disk on fire"), "error: disk on fire\n"),
+        (
+            OSError(28, "cannot be written (No space left on device)", "/out/x.json"),
+            "error: /out/x.json: cannot be written (No space left on device); free some space, or write elsewhere\n",
+        ),
     ],
-    ids=["ours", "wordless", "interrupted", "file", "no_file"],
+    ids=["ours", "wordless", "interrupted", "file", "no_file", "full"],
 )
 def test_a_failure_is_1_and_one_line(error, line, capsys, monkeypatch):
     monkeypatch.delenv("CTC_MM_TRACEBACK", raising=False)

@@ -19,6 +19,11 @@ def test_the_scope_tells_the_kind():
             kind_of_config(Config(dict(default_scope=scope)))
 
 
+def test_parts_of_a_config_are_refused():
+    with pytest.raises(ConfigError, match="the config: no `test_dataloader`, .*; give the whole config"):
+        check_checkpoint(OF_DETECTOR, Config(dict(default_scope="mmdet")), "w.pth")
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "config"),
     [({}, DETECTOR), ({}, CLASSIFIER), (OF_DETECTOR, DETECTOR), (OF_CLASSIFIER, CLASSIFIER),

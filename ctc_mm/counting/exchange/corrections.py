@@ -225,7 +225,8 @@ class _Maker:
         channels = usable_channels(opened.channels, wanted, RGB_NAMES)
         if channels is None:
             raise ImageReadError(
-                f"slide {slide.name} has the channels {', '.join(opened.channels)}; say which one is cut (--channel)"
+                f"slide {slide.name} has the channels {', '.join(opened.channels)}; say which one is cut (--channel). "
+                f"Received: {wanted!r}"
             )
         return channels
 
