@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ctc_mm.cli import message_of
 from ctc_mm.counting.finishing import Finisher
-from ctc_mm.counting.outputs import OutputOptions, outputs_key, remove_slide, write_slide
+from ctc_mm.counting.outputs import OutputOptions, has_card, outputs_key, remove_slide, write_slide
 from ctc_mm.counting.progress import RunProgress
 from ctc_mm.counting.records import SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, Route, RouteSpec, SlidePlan
@@ -110,8 +111,12 @@ class SlideJob:
                 self._guarded(lambda: self._take(result))
 
     def fail(self, reason: str) -> None:
-        """End with an error."""
+        """End with an error; no file of the slide is left that could be taken for a result."""
         if self.outcome is None:
+            try:
+                remove_slide(self._folder)
+            except OSError as error:
+                reason += f"; files of it are left, and are no result ({message_of(error)})"
             self._end(SlideOutcome(self.name, self._folder, error=reason))
 
     def _open_state(self) -> None:
@@ -121,11 +126,12 @@ class SlideJob:
             context.progress.tell(
                 f"{self.name}: counted anew, since this has changed: {'; '.join(self._state.changed)}"
             )
-        if self._state.changed or self._state.is_new:
-            remove_slide(self._folder)  # it may fail, and must not be found with former results
-        self._state.begin()
         note = self._state.done(self._key)
-        if note is not None:
+        is_done = note is not None and has_card(self._folder)
+        if not is_done:
+            remove_slide(self._folder)  # it may be stopped, and must not be found with former results
+        self._state.begin()
+        if is_done:
             self._end(SlideOutcome(self.name, self._folder, kept=True, **note))
             return
         self.first = self._state.first_pass()

@@ -24,7 +24,7 @@ from ctc_mm.counting.slides import open_slide
 from ctc_mm.counting.spike_in import Recovery
 from ctc_mm.counting.state import key_of
 from ctc_mm.counting.summary_files import write_summary_files
-from ctc_mm.errors import SlideError
+from ctc_mm.errors import CTCError, SlideError
 from ctc_mm.formats.files import atomic_write_bytes, remove_unfinished
 
 CARD, OVERVIEW, GEOJSON, COCO, REPORT = "count.json", "overview.png", "cells.geojson", "cells.coco.json", "report.html"
@@ -76,7 +76,7 @@ def outputs_key(spec: SlideSpec, options: OutputOptions) -> str:
 
 
 def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: RouteSpec) -> list[Path]:
-    """Write everything of a slide; each file whole or not at all.
+    """Write everything of a slide; each file whole or not at all, the count card last: where it is, all are.
 
     Returns:
         The files.
@@ -85,6 +85,7 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
         OSError: a file cannot be written; it is named.
     """
     remove_unfinished(folder, SLIDE_FILES)
+    (folder / CARD).unlink(missing_ok=True)
     files = [
         write_detections(folder / TABLES[options.table], count),
         write_geojson(folder / GEOJSON, count),
@@ -94,12 +95,20 @@ def write_slide(folder: Path, count: SlideCount, options: OutputOptions, route: 
         files.append(_write_overview(folder / OVERVIEW, count))
     known = options.recovery if isinstance(options.recovery, Recovery) else None
     card = make_card(count, recovery=known, performance=options.performance)
-    files.append(write_card(folder / CARD, card))
     if options.report:
         files.append(_write_report(folder / REPORT, count, card, options, route))
     for name in {*TABLES.values(), OVERVIEW, REPORT} - {file.name for file in files}:  # of other options, earlier
         (folder / name).unlink(missing_ok=True)
-    return files
+    return [*files, write_card(folder / CARD, card)]
+
+
+def has_card(folder: Path) -> bool:
+    """Whether a folder holds a count card that can be read."""
+    try:
+        read_card(folder / CARD)
+    except CTCError:
+        return False
+    return True
 
 
 def remove_slide(folder: Path) -> None:

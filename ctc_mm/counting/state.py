@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from ctc_mm import __version__
 from ctc_mm.counting.records import Overview, SlideSpec, as_json
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.units import Unit, units_of
-from ctc_mm.errors import SlideError
+from ctc_mm.errors import ImageReadError, SlideError
 from ctc_mm.formats.files import atomic_write_bytes, remove_unfinished, write_json
+from ctc_mm.imaging.decode import is_tiff
+from ctc_mm.imaging.tiff_field import TiffChannels
 
 STATE_FOLDER = ".state"
 SLIDE, FIRST_PASS, OVERVIEW, DONE = "slide.json", "first_pass.json", "overview.png", "done.json"
@@ -31,7 +34,7 @@ SLIDE, FIRST_PASS, OVERVIEW, DONE = "slide.json", "first_pass.json", "overview.p
 KEYS = {
     SLIDE: ("key", "facts"),
     FIRST_PASS: ("key", "overview_scale", "levels"),
-    DONE: ("key", "outputs", "files", "note"),
+    DONE: ("key", "outputs", "sizes", "note"),
 }
 UNITS, UNIT_KEYS = "unit-*.json", ("key", "payloads")
 # Of a slide's description, what its pixels and their meaning depend on; the rest only names and weighs the count.
@@ -41,7 +44,7 @@ MEASURED_KEYS = ("name", "um_per_px")
 def slide_facts(spec: SlideSpec, identity: Mapping[str, Any]) -> JsonDict:
     """Everything that the cells of a slide depend on, as JSON values: files, channels, route and our version."""
     described = as_json(spec)
-    files = [[path.name, *_stamp(path)] for _, path in sorted(spec.source.paths.items())]
+    files = [[path.name, *_stamp(path)] for path in _files_of(spec)]
     channels = None if spec.source.channels is None else dict(spec.source.channels)
     return _through_json(
         {
@@ -54,11 +57,28 @@ def slide_facts(spec: SlideSpec, identity: Mapping[str, Any]) -> JsonDict:
     )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change of a file, or of all files of a folder; a missing one has none."""
+def _files_of(spec: SlideSpec) -> list[Path]:
+    """Files and folders of a slide, those too that only the metadata of a TIFF set names."""
+    given = [path for _, path in sorted(spec.source.paths.items())]
+    return list(dict.fromkeys([*given, *(member for path in given for member in _members(path))]))
+
+
+def _members(path: Path) -> tuple[Path, ...]:
+    try:
+        if not path.is_file() or not is_tiff(path):
+            return ()
+        with closing(TiffChannels(path, z_projection="max")) as opened:
+            return opened.paths
+    except ImageReadError:  # whoever plans the slide says why it cannot be read
+        return ()
+
+
+def _stamp(path: Path) -> tuple[int, int | str]:
+    """Size in bytes and time of the last change of a file; of a folder the hash of those of all its files, by name."""
     if path.is_dir():
-        stamps = [_stamp(Path(folder) / name) for folder, _, names in os.walk(path) for name in names]
-        return sum(size for size, _ in stamps), max((changed for _, changed in stamps), default=0)
+        files = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        stamps = [(file.relative_to(path).as_posix(), *_stamp(file)) for file in files]
+        return sum(size for _, size, _ in stamps), key_of(stamps)
     if not path.exists():
         return -1, 0
     status = path.stat()
@@ -81,7 +101,6 @@ class SlideState:
 
     Attributes:
         changed: what differs from the run that left the state there, in words; empty where nothing does.
-        is_new: whether nothing is known of the slide.
         has_results: whether a run had begun to measure the slide.
     """
 
@@ -91,7 +110,6 @@ class SlideState:
         self._facts = slide_facts(spec, identity)
         self._key = key_of(self._facts)
         former = self._read(SLIDE)
-        self.is_new = former is None
         self.has_results = (self.folder / FIRST_PASS).is_file()
         self.changed = () if former is None else tuple(_changes(former["facts"], self._facts))
 
@@ -150,20 +168,20 @@ class SlideState:
                 yield TileResult(self._name, tile, payload)
 
     def done(self, outputs_key: str) -> JsonDict | None:
-        """What was noted when the slide was finished with these outputs and all its files are there; else None."""
+        """What was noted when the slide was finished with these outputs, if its files are as they were; else None."""
         saved = self._read(DONE)
         if saved is None or saved["key"] != self._key or saved["outputs"] != outputs_key:
             return None
-        return saved["note"] if all(file.is_file() for file in self._files(saved)) else None
+        out_dir = self.folder.parents[1]
+        return (
+            saved["note"] if all(_stamp(out_dir / name)[0] == size for name, size in saved["sizes"].items()) else None
+        )
 
     def save_done(self, outputs_key: str, files: Sequence[Path], note: Mapping[str, Any]) -> None:
         """Note that every file of the slide is written."""
-        names = [file.relative_to(self.folder.parents[1]).as_posix() for file in files]
-        content = {"key": self._key, "outputs": outputs_key, "files": names, "note": dict(note)}
+        sizes = {file.relative_to(self.folder.parents[1]).as_posix(): _stamp(file)[0] for file in files}
+        content = {"key": self._key, "outputs": outputs_key, "sizes": sizes, "note": dict(note)}
         write_json(self.folder / DONE, content)
-
-    def _files(self, done: Mapping[str, Any]) -> list[Path]:
-        return [self.folder.parents[1] / name for name in done["files"]]
 
     def _unit_path(self, unit: Unit) -> Path:
         return self.folder / f"unit-{unit.first:06d}.json"

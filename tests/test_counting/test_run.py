@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import resource
-import shutil
 
 import cv2
 import numpy as np
@@ -150,14 +149,6 @@ def test_changed_slide_is_counted_anew_and_its_old_result_does_not_outlive_it(co
     result = count()
     assert [one.name for one in result.failed] == ["c"]
     assert not (tmp_path / "out" / "c" / "count.json").exists()
-
-
-def test_former_results_do_not_outlive_a_slide_whose_state_is_gone(count, slides, tmp_path):
-    count()
-    shutil.rmtree(tmp_path / "out" / ".state" / "b")
-    (slides / "b.png").write_bytes(b"")
-    assert [one.name for one in count().failed] == ["b"]
-    assert list((tmp_path / "out" / "b").iterdir()) == []
 
 
 def test_what_a_killed_run_left_half_written_is_removed(count, tmp_path):

@@ -1,11 +1,11 @@
 """What is kept of a slide, and when it still counts."""
 
 import dataclasses
-import json
 import os
 
 import numpy as np
 import pytest
+import tifffile
 
 from ctc_mm.counting import units
 from ctc_mm.counting.records import Overview, SlideSpec
@@ -119,6 +119,8 @@ def test_finished_slide_whose_file_is_gone_is_not_finished(tmp_path, spec, begun
     state.save_done("outputs", [card], {"counts": {"CTC": 2}})
     assert state.done("outputs") == {"counts": {"CTC": 2}}
     assert state.done("other outputs") is None
+    card.write_text("{")
+    assert state.done("outputs") is None
     card.unlink()
     assert state.done("outputs") is None
 
@@ -159,13 +161,61 @@ def test_damaged_overview_is_named(tmp_path, spec, begun):
         state.first_pass()
 
 
-def test_facts_of_a_folder_are_those_of_its_files(tmp_path):
-    folder = tmp_path / "slide.zarr"
-    (folder / "0").mkdir(parents=True)
+def folder_slide(folder):
+    """A folder of two chunks of one size."""
     spec = SlideSpec("z", FieldSource("z", "slide.zarr", {"": folder}))
-    empty = slide_facts(spec, {})
-    (folder / "0" / "chunk").write_bytes(b"123")
-    os.utime(folder / "0" / "chunk", ns=(5, 7))
-    assert empty["files"] == [["slide.zarr", 0, 0]]
-    assert slide_facts(spec, {})["files"] == [["slide.zarr", 3, 7]]
-    assert json.dumps(slide_facts(spec, {}))
+    (folder / "0").mkdir(parents=True)
+    for name, content in (("a", b"123"), ("b", b"456")):
+        (folder / "0" / name).write_bytes(content)
+        os.utime(folder / "0" / name, ns=(5, ord(name)))
+    return spec
+
+
+def swap(folder):
+    """As by ``mv``: sizes and times go along."""
+    (folder / "a").rename(folder / "c")
+    (folder / "b").rename(folder / "a")
+    (folder / "c").rename(folder / "b")
+
+
+def replace_by_older(folder):
+    """As by ``cp -p``."""
+    (folder / "a").write_bytes(b"789")
+    os.utime(folder / "a", ns=(5, 1))
+
+
+@pytest.mark.parametrize("change", [swap, replace_by_older, lambda folder: (folder / "empty").touch()])
+def test_facts_of_a_folder_are_those_of_each_of_its_files(tmp_path, change):
+    spec = folder_slide(tmp_path / "slide.zarr")
+    former = slide_facts(spec, {})
+    assert former["files"][0][:2] == ["slide.zarr", 6]
+    os.utime(tmp_path / "slide.zarr" / "0", ns=(9, 9))
+    assert slide_facts(spec, {}) == former
+    change(tmp_path / "slide.zarr" / "0")
+    assert slide_facts(spec, {})["files"] != former["files"]
+
+
+def write_ome_set(folder):
+    """Two channels in two files; the metadata of each names both."""
+    planes = "".join(
+        f'<TiffData IFD="0" PlaneCount="1" FirstC="{c}"><UUID FileName="set_c{c}.ome.tif">urn:uuid:0000-{c}</UUID>'
+        "</TiffData>"
+        for c in range(2)
+    )
+    pixels = 'DimensionOrder="XYCZT" ID="Pixels:0" SizeC="2" SizeT="1" SizeX="8" SizeY="8" SizeZ="1" Type="uint8"'
+    for place in range(2):
+        header = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:0000-{place}">'
+        text = f'{header}<Image ID="Image:0"><Pixels {pixels}>{planes}</Pixels></Image></OME>'
+        image = np.full((8, 8), place, np.uint8)
+        tifffile.imwrite(folder / f"set_c{place}.ome.tif", image, description=text, metadata=None)
+    return folder / "set_c0.ome.tif"
+
+
+def test_facts_of_a_tiff_set_are_those_of_all_its_files(tmp_path):
+    first = write_ome_set(tmp_path)
+    spec = SlideSpec("set", FieldSource("set", first.name, {"": first}))
+    former = slide_facts(spec, {})
+    assert [name for name, _, _ in former["files"]] == ["set_c0.ome.tif", "set_c1.ome.tif"]
+    os.utime(tmp_path / "set_c1.ome.tif", ns=(5, 7))
+    assert slide_facts(spec, {})["files"][1][2] == 7
+    assert slide_facts(spec, {})["files"][0] == former["files"][0]
