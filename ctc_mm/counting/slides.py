@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ctc_mm.counting.records import Drop, SlideSpec
 from ctc_mm.errors import SlideError
@@ -169,8 +170,13 @@ class OpenSlides:
         target_um_per_px: float | None = None,
         damaged_xyxy: Iterable[RegionXYXY] = (),
     ) -> Iterator[Field]:
-        """Lend a slide, opened as by ``open_slide`` where it is not yet; the same errors."""
-        pixels = repr((spec.name, spec.um_per_px, target_um_per_px, spec.source))
+        """Lend a slide, opened as by ``open_slide`` where it is not yet; the same errors.
+
+        One whose file was replaced since is opened anew: a process that lives on (a notebook, a worker of a cluster)
+        must not read the former one.
+        """
+        stamps = [_stamp(path) for path in spec.source.paths.values()]
+        pixels = repr((spec.name, spec.um_per_px, target_um_per_px, spec.source, stamps))
         with self._leases.use(_Key(pixels, spec, target_um_per_px)) as field:
             if isinstance(field, DamageTolerantField):
                 field.mark_damaged(damaged_xyxy)
@@ -185,6 +191,15 @@ class OpenSlides:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Which file lies there now; of a folder (zarr, mosaic) the folder itself. None where nothing lies."""
+    try:
+        status = path.stat()
+    except OSError:  # opening it tells why
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _unknown_pixel_size(spec: SlideSpec, needed_for: str) -> SlideError:

@@ -168,6 +168,24 @@ def test_slides_are_kept_open_and_closed_in_turn(tmp_path):
         field.read()
 
 
+@pytest.mark.parametrize("by_renaming", [True, False])
+def test_a_slide_that_was_replaced_is_opened_anew(path, tmp_path, by_renaming):
+    spec, other = spec_of(path), tmp_path / "other.ome.tif"
+    write_ome_tiff(other, IMAGE[:, :50] // 2, ["DAPI"], 0.5)
+    with OpenSlides() as slides:
+        with slides.use(spec) as field:
+            assert field.size_wh == (700, 600)
+        if by_renaming:  # the old one can still be read by who has it open
+            other.replace(path)
+        else:
+            path.write_bytes(other.read_bytes())
+        with slides.use(spec) as field:
+            np.testing.assert_array_equal(field.read(), IMAGE[:, :50] // 2)
+        path.unlink()
+        with pytest.raises(ImageReadError, match=r"slide\.ome\.tif"), slides.use(spec):
+            pass
+
+
 def test_what_is_known_to_be_damaged_is_told_to_the_open_slide(path):
     blocks = ((256, 256, 512, 512),)
     with OpenSlides() as slides:
