@@ -125,7 +125,7 @@ def measure_imfish(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Peak memory of a slide beyond the loaded model."""
+    """Peak memory of a slide beyond the loaded model, from the file to the report."""
     start(None)
     import torch
     from counting_memory import count_large_slide, write_large_slide
@@ -134,7 +134,8 @@ def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     write_large_slide(path, args.size, np.random.default_rng(args.seed))
     found = count_large_slide(path, folder, args.threads)
     print(markdown_table(("", "MiB"), [(name, f"{value:.0f}") for name, value in found["memory_mib"].items()]))
-    print(f"\n{args.size} x {args.size} px, {found['windows']} windows, {found['seconds']:.0f} s")
+    print(f"\n{markdown_table(('file', 'MiB'), [(name, f'{mib:.1f}') for name, mib in found['files_mib'].items()])}")
+    print(f"\n{args.size} x {args.size} px, {found['windows']} windows, {found['counts']}, {found['seconds']:.0f} s")
     return {**found, "machine": machine(torch.device("cpu"))}
 
 

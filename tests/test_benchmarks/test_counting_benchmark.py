@@ -76,6 +76,9 @@ def test_memory_is_told_beyond_the_model(script, tmp_path):
     found = told["memory_mib"]
     assert found["beyond the model"] == pytest.approx(found["peak"] - found["with the model loaded"])
     assert told["windows"] == 9
+    # Merging, JSON and the report have something to work on: discs of up to four tiles.
+    assert 4 <= sum(told["counts"].values()) <= 16
+    assert {"count.json", "cells.geojson", "report.html"} <= set(told["files_mib"])
 
 
 def test_imfish_route_and_functions_find_the_same(script, tmp_path):
