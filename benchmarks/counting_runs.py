@@ -134,9 +134,10 @@ class DetectorRuns:
         (width, height), overlap = self._fit.grid.window_wh, self._fit.overlap_px
         windows = self._fit.grid.n_windows
         found = "; ".join(f"{name}: {counts}" for name, counts in self.found.items())
+        engine = self._route.engine
         return (
-            f"{self._route.engine.info.name} on {self._route.engine_name}: {windows} windows of {width} x {height} px, "
-            f"overlap {overlap} px, batches of {self._route.engine.batch_size}\nfound: {found}"
+            f"{engine.info.name} on {engine.engine}: {windows} windows of {width} x {height} px, "
+            f"overlap {overlap} px, batches of {engine.batch_size}\nfound: {found}"
         )
 
 

@@ -61,7 +61,7 @@ class ClassifyRoute:
 
     def identity(self) -> JsonDict:
         """What decides the result beside the slide."""
-        return {"route": self.name, "settings": self.settings.identity(), "model": self.info.to_json()}
+        return {"route": self.name, "settings": self.settings.identity(), "model": self.engine.model()}
 
     def plan(self, spec: SlideSpec) -> SlidePlan:
         """Open the slide, check that it fits the model, and cut it.
@@ -161,7 +161,7 @@ class ClassifyRoute:
                 "white_level_source": levels["white_level_source"],
             },
             settings=self.settings.identity() | {"crop": self.crops.to_dict()},
-            model=self.info.to_json(),
+            model=self.engine.model(),
             area=done.area,
             drops=done.drops,
             removals=done.removals,

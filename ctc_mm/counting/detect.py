@@ -43,20 +43,12 @@ class DetectRoute:
 
     def __init__(self, settings: Mapping[str, Any], engine: DetectorEngine | None = None) -> None:
         self.settings = DetectSettings.from_dict(settings)
-        self.engine_name = "given"
-        if engine is None:
-            wanted = engine_settings(settings)
-            self.engine_name, engine = wanted.engine_name, build_detector_engine(wanted)
-        self.engine = engine
+        self.engine = build_detector_engine(engine_settings(settings)) if engine is None else engine
         self._slides = OpenSlides()
 
     def identity(self) -> JsonDict:
         """What decides the result beside the slide."""
-        return {"route": self.name, "settings": self.settings.identity(), "model": self.model()}
-
-    def model(self) -> JsonDict:
-        """The model, for the count card."""
-        return {**self.engine.info.to_json(), "engine": self.engine_name}
+        return {"route": self.name, "settings": self.settings.identity(), "model": self.engine.model()}
 
     def plan(self, spec: SlideSpec) -> SlidePlan:
         """Open the slide, check that it fits the model, and cut it.
@@ -127,4 +119,4 @@ class DetectRoute:
 
     def finish(self, plan: SlidePlan, first: FirstPass, results: Sequence[TileResult]) -> SlideCount:
         """Merge what the windows hold into the cells of the slide."""
-        return count_of(plan, first, results, self.settings, self.model(), self.engine.info)
+        return count_of(plan, first, results, self.settings, self.engine.model(), self.engine.info)

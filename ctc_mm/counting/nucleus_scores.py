@@ -52,7 +52,7 @@ class NucleusScorer:
 
     def describe(self) -> JsonDict:
         """The model as JSON values."""
-        return self._info.to_json()
+        return self._engine.model()
 
     def thresholds(self) -> JsonDict:
         """What the flag ``cnn_disagrees`` rests on."""

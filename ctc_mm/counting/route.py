@@ -94,7 +94,7 @@ class Route(Protocol):
     def identity(self) -> JsonDict:
         """Everything but the slide that decides the result: settings, hashes of config and weights. JSON values.
 
-        How the work is cut and spread (tiles, batches, threads, engine device) is not part of it.
+        How the work is cut and spread (tiles, batches, threads, processes) is not part of it.
         """
 
     def plan(self, spec: SlideSpec) -> SlidePlan:

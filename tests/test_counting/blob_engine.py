@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from ctc_mm.counting.detect import DetectRoute
-from ctc_mm.counting.engines.base import DETECTOR, ModelInfo, WindowDetections
+from ctc_mm.counting.engines.base import DETECTOR, Described, ModelInfo, WindowDetections
 from ctc_mm.counting.records import SlideSpec
 from ctc_mm.counting.route import TileTask
 from ctc_mm.imaging.field_list import FieldSource
@@ -24,12 +24,12 @@ def blob_info(**changes):
     return ModelInfo(**(facts | changes))
 
 
-class BlobEngine:
+class BlobEngine(Described):
     """Connected bright pixels; the score is their brightness, so that it tells if grey values were changed."""
 
     def __init__(self, batch_size=4, **changes):
         self.info, self.batch_size = blob_info(**changes), batch_size
-        self.batches = []
+        self.engine, self.device, self.batches = "blobs", "cpu", []
 
     def prepare(self, image, white_level=None):
         assert image.shape[1::-1] == tuple(self.info.window_wh)

@@ -9,7 +9,7 @@ from cell_slides import count, spec_of, spoil_tile, write_slide, write_tiled
 
 import ctc_mm.counting.classify as classify
 from ctc_mm.counting.classify import NO_THRESHOLD, ClassifyRoute
-from ctc_mm.counting.engines.base import CLASSIFIER, ModelInfo
+from ctc_mm.counting.engines.base import CLASSIFIER, Described, ModelInfo
 from ctc_mm.counting.records import AnalysedArea
 from ctc_mm.counting.route import TileTask
 from ctc_mm.errors import ConfigError, SlideError
@@ -26,8 +26,10 @@ SIZE = (800, 680)
 SETTINGS = {"model": "cells.onnx", "max_cell_um": CELLS_UM[1], "crop_px": CROP_PX, "crop_normalize": "no"}
 
 
-class MeanOfCrop:
+class MeanOfCrop(Described):
     """A classifier without a network: the mean grey value over white says how likely a CTC is."""
+
+    engine, device = "mean", "cpu"
 
     def __init__(self, batch_size=16, **changes):
         facts = {
@@ -302,6 +304,8 @@ def test_how_the_work_is_cut_is_no_part_of_the_identity(network):
     identity = ClassifyRoute({**SETTINGS, "tile_px": 512, "threads": 3, "batch_size": 2}).identity()
     assert identity == ClassifyRoute(SETTINGS).identity()
     assert identity != ClassifyRoute({**SETTINGS, "doubt": 0.5}).identity()
+    network().engine = "other"
+    assert identity != ClassifyRoute(SETTINGS).identity()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from cell_slides import count, spec_of, spoil_tile, write_slide, write_tiled
 
 import ctc_mm.counting.nucleus_scores as nucleus_scores
-from ctc_mm.counting.engines.base import CLASSIFIER, ModelInfo
+from ctc_mm.counting.engines.base import CLASSIFIER, Described, ModelInfo
 from ctc_mm.counting.imfish import ImFISHRoute
 from ctc_mm.counting.records import AnalysedArea, SlideSpec
 from ctc_mm.counting.route import TileTask
@@ -265,8 +265,10 @@ def test_how_the_work_is_cut_is_no_part_of_the_identity():
     assert identity != ImFISHRoute({}).identity()
 
 
-class BrightSpots:
+class BrightSpots(Described):
     """A classifier without a network: the brightest pixel says how likely a CTC is."""
+
+    engine, device = "brightest", "cpu"
 
     def __init__(self, batch_size=8, **changes):
         facts = {
@@ -309,7 +311,7 @@ def test_a_network_scores_every_nucleus_and_changes_no_verdict(slide, whole, net
         judged = cell.class_name in ("CTC", "non-CTC")
         differs = (cell.columns["cnn_score"] >= threshold) != (cell.class_name == "CTC")
         assert ("cnn_disagrees" in cell.flags) == (judged and differs)
-    assert found.model["name"] == "bright"
+    assert (found.model["name"], found.model["engine"], found.model["device"]) == ("bright", "brightest", "cpu")
     assert "cnn_score" not in whole.cells[0].columns
 
 

@@ -180,9 +180,30 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+class Described:
+    """What every engine says of itself.
+
+    Attributes:
+        info: facts of the model.
+        engine: that runs it, one of ``ENGINES``.
+        device: on which it runs.
+    """
+
+    info: ModelInfo
+    engine: str
+    device: Any
+
+    def model(self) -> JsonDict:
+        """The model as the count card names it: its facts, the engine, the kind of device; scores depend on each."""
+        return {**self.info.to_json(), "engine": self.engine, "device": str(self.device).partition(":")[0].lower()}
+
+
 class _Engine(Protocol):
     info: ModelInfo
     batch_size: int
+
+    def model(self) -> JsonDict:
+        """See ``Described``."""
 
     def prepare(self, image: np.ndarray, white_level: float | None = None) -> np.ndarray:
         """What the model saw in training, made of an image cut from a slide; may be called in several threads.

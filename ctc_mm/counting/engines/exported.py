@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from ctc_mm.counting.engines.base import CLASSIFIER, DETECTOR, EngineSettings, WindowDetections, full_batch
+from ctc_mm.counting.engines.base import CLASSIFIER, DETECTOR, Described, EngineSettings, WindowDetections, full_batch
 from ctc_mm.counting.engines.facts import file_hash
 from ctc_mm.counting.engines.model_file import ModelFacts
 from ctc_mm.counting.engines.post_processing import select_boxes
@@ -20,7 +20,7 @@ from ctc_mm.errors import ConfigError
 SCOPE_OF_KIND = {kind: scope for scope, kind in KIND_OF_SCOPE.items()}
 
 
-class _ExportedEngine:
+class _ExportedEngine(Described):
     """What both kinds of model share."""
 
     kind: str
@@ -32,6 +32,7 @@ class _ExportedEngine:
         if self.kind == DETECTOR and settings.window_px is not None:
             info = replace(info, window_wh=window_of(steps, info.trained_on, settings.window_px))
         self.facts, self.info, self.batch_size = facts, info, settings.batch_size
+        self.engine, self.device = settings.engine_name, settings.device
         self.prepare, self._session = Preparation(steps, info), session
 
     @classmethod

@@ -12,6 +12,8 @@ from torch import nn
 from ctc_mm.counting.engines.base import (
     CLASSIFIER,
     DETECTOR,
+    TORCH,
+    Described,
     EngineSettings,
     WindowDetections,
     full_batch,
@@ -59,10 +61,11 @@ class TorchModel:
         _leave_out_below(self.info.least_score(settings.doubt), self.trained.model)
 
 
-class _TorchEngine:
+class _TorchEngine(Described):
     """What both kinds of model share."""
 
     kind: str
+    engine = TORCH
 
     def __init__(self, loaded: TorchModel, batch_size: int, device: str = "cpu") -> None:
         self.trained, self.batch_size, self.device = loaded.trained, batch_size, torch.device(device)

@@ -260,3 +260,14 @@ def test_lack_of_memory_is_explained(detectors, monkeypatch):
     monkeypatch.setattr(engine._session, "_session", Full())
     with pytest.raises(EngineError, match=r"detector\.onnx: no memory on cpu for 2 images at once"):
         engine(np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("kind", ["detector", "classifier"])
+def test_what_runs_a_model_is_part_of_what_an_engine_says_of_it(detectors, classifier_path, kind):
+    build, path = {
+        "detector": (build_detector_engine, model_of(detectors, "onnx")),
+        "classifier": (build_classifier_engine, str(classifier_path)),
+    }[kind]
+    ran = [build({"model": path, "engine": engine}).model() for engine in ("onnxruntime", "openvino")]
+    assert [(one.pop("engine"), one.pop("device")) for one in ran] == [("onnxruntime", "cpu"), ("openvino", "cpu")]
+    assert ran[0] == ran[1]
