@@ -118,6 +118,8 @@ def summary_markdown(summary: Mapping[str, Any], figure: str | None) -> str:
         *_notes([*summary["problems"], *summary["notes"]]),
         f"Intervals: {percent}, exact Poisson (Garwood 1936). They hold the chance of the count, not whether each cell "
         "is what it was called. `summary.json` has every number with its method.",
+        "Cells that blanks lead one to expect are taken off the spike-ins' recovery, not off patients' counts and "
+        "numbers per mL: compare these with the limit of blank.",
     ]
     # Names come from file names and tables, and viewers of Markdown run what looks like HTML.
     return "\n\n".join(parts).replace("<", "&lt;") + "\n"

@@ -122,7 +122,10 @@ def test_spiked_cells_on_a_lost_part_cannot_be_found():
 
 def test_false_cells_of_blanks_are_taken_off_the_spike_ins():
     cards = [*blanks(4, 4), *spike_ins((50, 44))]
-    assert make_summary(cards)["spike_ins"]["recovery"]["value"] == pytest.approx(0.8)
+    summary = make_summary([*cards, card_of(6, name="p", patient="P", volume_ml=7.5)])
+    assert summary["spike_ins"]["recovery"]["value"] == pytest.approx(0.8)
+    assert row_of(summary, "P")["ctc_per_ml"]["value"] == pytest.approx(6 / 7.5)
+    assert "taken off the spike-ins' recovery, not off patients'" in summary_markdown(summary, None)
 
 
 @pytest.mark.parametrize("extra", [[], spike_ins((50, 0))], ids=["no spike-in", "none found"])
