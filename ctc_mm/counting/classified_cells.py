@@ -134,8 +134,9 @@ def _merge(
         labels=np.zeros(len(kept), np.int64),
         windows=np.array([one.window for one, _ in kept], np.int64),
     )
-    # One class, all alike: nothing but the seams decides. What is wider than the overlap may be cut by every window.
-    rules = MergeRules(thresholds=(0.5,), target=0, doubt=1.0, max_cell_px=np.nextafter(grid.overlap_px, 0))
+    # One class, all alike: nothing but the seams decides. What is wider than the overlap may be cut by every window; it
+    # is left out, since none is of the target yet.
+    rules = MergeRules(thresholds=(0.5, 0.5), target=1, doubt=1.0, max_cell_px=np.nextafter(grid.overlap_px, 0))
     merged = merge_windows(detections, grid, rules)
     removals = {name: merged.removals[name] for name in (TOO_LARGE, SEAM_DUPLICATE)}
     removals[OTHER_WINDOW] = merged.removals[OTHER_WINDOW] + len(found) - len(kept)

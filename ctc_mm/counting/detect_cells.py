@@ -13,7 +13,7 @@ from ctc_mm.counting.detect_settings import DetectSettings
 from ctc_mm.counting.detect_stream import payloads_of
 from ctc_mm.counting.engines.base import ModelInfo
 from ctc_mm.counting.foreground import LEAST_CONTRAST
-from ctc_mm.counting.merge import MergedCells, MergeRules, SlideDetections, merge_windows
+from ctc_mm.counting.merge import TOO_LARGE, MergedCells, MergeRules, SlideDetections, merge_windows
 from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, Drop, SlideCount, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.slides import MOST_REGIONS
@@ -96,6 +96,7 @@ def _cells(merged: MergedCells, pixels: WorkPixels, fit: SlideFit, info: ModelIn
             SEAM: bool(merged.is_guest[place]),
             DISPUTED: bool(merged.is_disputed[place]),
             DOUBTFUL: bool(merged.is_doubtful[place]),
+            TOO_LARGE: bool(merged.is_too_large[place]),
         }
         scores = merged.class_scores[place].tolist()
         columns: dict[str, Any] = {"window": int(merged.found.windows[place])}
@@ -105,7 +106,7 @@ def _cells(merged: MergedCells, pixels: WorkPixels, fit: SlideFit, info: ModelIn
         cells.append(
             CountedCell(
                 box_xyxy=(x0, y0, x1, y1),
-                class_name=UNIDENTIFIED if marks[DOUBTFUL] else info.classes[label],
+                class_name=UNIDENTIFIED if marks[DOUBTFUL] or marks[TOO_LARGE] else info.classes[label],
                 score=float(merged.found.scores[place]),
                 diameter_um=None if fit.um_per_px is None else diameter_px * fit.um_per_px,
                 flags=tuple(sorted(name for name, is_so in marks.items() if is_so)),

@@ -2,7 +2,9 @@
 
 A cell belongs to the window in whose core its centre lies. Two windows place a centre a little apart, so near a seam
 one cell may have two owners or none; therefore detections a little outside their window's core stay as *guests*, and
-where windows differ about one cell, owners go before guests and better scores before worse.
+where windows differ about one cell, owners go before guests and better scores before worse. A guest that repeats its
+owner is the neighbour's (``other_window``); ``seam_duplicate`` counts what only this net caught: cells with two owners,
+or with none and two guests.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class MergeRules:
         thresholds: of each class, in the order of labels, above 0.
         target: label of the class that is counted.
         doubt: candidates of the target from this share of its threshold on are kept, as doubtful.
-        max_cell_px: longer side of the largest allowed box, in pixels of the slide.
+        max_cell_px: longer side of the largest allowed box, in pixels of the slide. What is larger is no cell; of the
+            target, from its threshold on, it is kept as too large (a cluster).
         dropped_windows: windows that were not analysed: nothing is counted in their cores.
 
     Raises:
@@ -117,6 +120,7 @@ class MergedCells:
         is_doubtful: bool (M,), the target's score is below its threshold.
         is_guest: bool (M,), no window claims it as its own; two windows place its centre on each other's side.
         is_disputed: bool (M,), another class was found in its place.
+        is_too_large: bool (M,), no single cell; its window may show a part of it only.
         class_scores: float64 (M, C), the best score of each class in its place; NaN where none was found.
         removals: how many detections were removed, by reason; every reason is there.
     """
@@ -125,6 +129,7 @@ class MergedCells:
     is_doubtful: np.ndarray
     is_guest: np.ndarray
     is_disputed: np.ndarray
+    is_too_large: np.ndarray
     class_scores: np.ndarray
     removals: Mapping[str, int]
 
@@ -145,26 +150,35 @@ def merge_windows(found: SlideDetections, grid: WindowGrid, rules: MergeRules) -
     found = _in_order(found.take(found.scores >= rules.least_scores()[found.labels]))
     found = _clip(found, grid.size_wh, removals)
     # A cell at the edge is seen together with its mirror image, so only what lies on the slide is measured.
-    found = _keep(found, _sides(found.boxes_xyxy) <= rules.max_cell_px, TOO_LARGE, removals)
+    is_cluster = (found.labels == rules.target) & (found.scores >= rules.thresholds[rules.target])
+    found = _keep(found, is_cluster | ~_too_large(found, rules), TOO_LARGE, removals)
     found, is_guest = _owned(found, grid, rules, removals)
-    relative = found.scores / np.array(rules.thresholds, np.float64)[found.labels]
-    kept, losers = _suppress(found, is_guest, relative)
+    relative, is_too_large = found.scores / np.array(rules.thresholds)[found.labels], _too_large(found, rules)
+    kept, losers = _suppress(found, is_guest, is_too_large, relative)
     class_scores = _class_scores(found, losers, len(rules.thresholds))
     is_disputed = np.zeros(len(found), bool)
     for winner, lost in losers.items():
         is_disputed[winner] = any(found.labels[loser] != found.labels[winner] for loser in lost)
         for loser in lost:
-            removals[_reason(found, winner, loser)] += 1
+            removals[_reason(found, is_guest, winner, loser)] += 1
     return MergedCells(
-        found.take(kept), relative[kept] < 1, is_guest[kept], is_disputed[kept], class_scores[kept], dict(removals)
+        found=found.take(kept),
+        is_doubtful=relative[kept] < 1,
+        is_guest=is_guest[kept],
+        is_disputed=is_disputed[kept],
+        is_too_large=is_too_large[kept],
+        class_scores=class_scores[kept],
+        removals=dict(removals),
     )
 
 
-def _reason(found: SlideDetections, winner: int, loser: int) -> str:
+def _reason(found: SlideDetections, is_guest: np.ndarray, winner: int, loser: int) -> str:
     """Why one of two rivals was removed."""
     if found.labels[winner] != found.labels[loser]:
         return OTHER_CLASS
-    return DOUBTFUL_INSIDE if found.windows[winner] == found.windows[loser] else SEAM_DUPLICATE
+    if found.windows[winner] == found.windows[loser]:
+        return DOUBTFUL_INSIDE
+    return OTHER_WINDOW if is_guest[loser] and not is_guest[winner] else SEAM_DUPLICATE
 
 
 def _in_order(found: SlideDetections) -> SlideDetections:
@@ -180,6 +194,10 @@ def _keep(found: SlideDetections, mask: np.ndarray, reason: str, removals: Count
 def _sides(boxes_xyxy: np.ndarray) -> np.ndarray:
     """Longer side of each box."""
     return (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1, initial=0)
+
+
+def _too_large(found: SlideDetections, rules: MergeRules) -> np.ndarray:
+    return _sides(found.boxes_xyxy) > rules.max_cell_px
 
 
 def _areas(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -210,11 +228,11 @@ def _owned(
 
 
 def _suppress(
-    found: SlideDetections, is_guest: np.ndarray, relative: np.ndarray
+    found: SlideDetections, is_guest: np.ndarray, is_too_large: np.ndarray, relative: np.ndarray
 ) -> tuple[np.ndarray, dict[int, list[int]]]:
     """Places that stay, rising, and the places that lost to each of them."""
     rivals: dict[int, list[int]] = {}
-    for first, second in _rival_pairs(found, relative < 1):
+    for first, second in _rival_pairs(found, relative < 1, is_too_large):
         rivals.setdefault(first, []).append(second)
         rivals.setdefault(second, []).append(first)
     gone: set[int] = set()
@@ -229,10 +247,11 @@ def _suppress(
     return np.flatnonzero(kept), losers
 
 
-def _rival_pairs(found: SlideDetections, is_doubtful: np.ndarray) -> list[tuple[int, int]]:
+def _rival_pairs(found: SlideDetections, is_doubtful: np.ndarray, is_too_large: np.ndarray) -> list[tuple[int, int]]:
     """Pairs that are one cell: of one class in two windows, of two classes anywhere, or a doubtful box inside a cell.
 
-    Two boxes of one class in one window are told apart by the network's own suppression.
+    Two boxes of one class in one window are told apart by the network's own suppression; cells inside what is too large
+    for one are its members, not its doubles.
     """
     if len(found) < 2:
         return []
@@ -252,7 +271,8 @@ def _rival_pairs(found: SlideDetections, is_doubtful: np.ndarray) -> list[tuple[
     areas = _areas(boxes)
     alike = shared >= SAME_CELL_IOU * (areas[one] + areas[two] - shared)
     inside = shared >= SAME_CELL_INSIDE * np.minimum(areas[one], areas[two])
-    rival = alike | (inside & (same_class | one_doubtful))
+    members = is_too_large[one] != is_too_large[two]
+    rival = alike | (inside & (same_class | one_doubtful) & ~members)
     return sorted(zip(one[rival].tolist(), two[rival].tolist(), strict=True))
 
 

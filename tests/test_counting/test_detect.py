@@ -259,12 +259,17 @@ def test_largest_cell_and_overlap_must_fit(slide):
     assert (wide["max_cell_px"], wide["overlap_px"]) == (20.5, 26)
 
 
-def test_too_large_objects_are_left_out_and_counted(tmp_path, slide):
+def test_too_large_targets_are_shown_and_not_counted(tmp_path, slide):
     image = slide[1].copy()
     image[200:240, 200:240] = 230
-    result = count(blob_route(), write(tmp_path / "clump.ome.tif", image))
-    assert result.removals["too_large"] > 0
-    assert max(one.box_xyxy[2] - one.box_xyxy[0] for one in result.cells) <= 16
+    spec = write(tmp_path / "clump.ome.tif", image)
+    result = count(blob_route(), spec)
+    large = [one for one in result.cells if max(np.subtract(one.box_xyxy[2:], one.box_xyxy[:2])) > 16]
+    assert [(one.class_name, one.flags) for one in large] == [("unidentified", ("too_large",))]
+    x0, y0, x1, y1 = large[0].box_xyxy
+    assert x0 <= 200 < 240 <= x1
+    assert y0 <= 200 < 240 <= y1
+    assert result.counts["unidentified"] == 1
 
 
 def test_doubtful_targets_are_shown(slide):
