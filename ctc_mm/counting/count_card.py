@@ -25,7 +25,7 @@ from ctc_mm.formats.files import write_json
 
 SCHEMA, SCHEMA_VERSION = "ctc_mm.count_card", 1
 # What can change a result; named in the card where it is installed.
-PACKAGES = ("numpy", "scipy", "opencv-python", "tifffile")
+PACKAGES = ("numpy", "scipy", "opencv-python", "tifffile", "imagecodecs", "zarr")
 MODEL_PACKAGES = (
     "torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmpretrain", "onnxruntime",
     "openvino",

@@ -40,7 +40,7 @@ def cluster_of(
             _wait_for_worker(client, scheduler, first_worker_s)
             yield client
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, _cores() // workers)
     settings = {THREADS_SETTING: os.environ.get("OMP_NUM_THREADS", threads), FAILURES_SETTING: ALLOWED_FAILURES}
     # A free port for the web page; and no limit of memory, which would stop workers that hold a model and a tile.
     with (
@@ -57,6 +57,11 @@ def cluster_of(
         Client(cluster) as client,
     ):
         yield client
+
+
+def _cores() -> int:
+    """Cores that this process may use: of a container or a job often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -2,28 +2,30 @@
 
 A worker that dies is survived: Dask gives its tasks to others. A task that was lost with several workers may have
 killed them, or only lain beside the one that did. Such suspects are run one at a time when all else is done; the one
-that kills again is named, and only its slide fails.
+that kills again is named, and only its slide fails. What a worker refuses for reasons of its own (another version, a
+folder that is not mounted) is given to the others.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from dask.distributed import Client, Future, KilledWorker, as_completed
 
-from ctc_mm import __version__
 from ctc_mm.counting.jobs import SlideJob
 from ctc_mm.counting.progress import RunProgress
 from ctc_mm.counting.records import Overview
 from ctc_mm.counting.route import FirstPass, RouteSpec
 from ctc_mm.counting.units import UNIT_PX, pixels_of
-from ctc_mm.counting.work import UnitTask, describe
-from ctc_mm.distributed.worker import measure_here, prepare_here
+from ctc_mm.counting.work import Prepared, UnitResult, UnitTask, describe
+from ctc_mm.distributed.worker import Refused, measure_here, prepare_here, versions_here
 from ctc_mm.errors import SchedulerError
 
 # Tasks begun ahead of each worker: it has the next at hand when one is done, and memory stays bounded.
 TASKS_AHEAD = 3
+T = TypeVar("T")
 
 
 def run_on_dask(client: Client, route: RouteSpec, jobs: Iterable[SlideJob], progress: RunProgress) -> None:
@@ -49,6 +51,7 @@ class _DaskRun:
         self._begun: dict[str, SlideJob] = {}
         self._preparing: dict[str, SlideJob] = {}
         self._measuring: dict[str, list[UnitTask]] = {}
+        self._refused_by: dict[str, frozenset[str]] = {}
         self._waiting: deque[UnitTask] = deque()
         self._suspect_slides: list[SlideJob] = []
         self._suspect_units: list[UnitTask] = []
@@ -82,15 +85,23 @@ class _DaskRun:
                 return
             self._prepare(job)
 
-    def _prepare(self, job: SlideJob) -> None:
-        future = self._client.submit(prepare_here, __version__, self._route, job.spec, job.first, pure=False)
-        self._preparing[future.key] = job
+    def _prepare(self, job: SlideJob, refused_by: frozenset[str] = frozenset()) -> None:
+        future = self._submit(refused_by, prepare_here, job.spec, job.first)
+        self._preparing[future.key], self._refused_by[future.key] = job, refused_by
         self._completed.add(future)
 
-    def _measure(self, bundle: list[UnitTask]) -> None:
-        future = self._client.submit(measure_here, __version__, self._route, bundle, pure=False)
-        self._measuring[future.key] = bundle
+    def _measure(self, bundle: list[UnitTask], refused_by: frozenset[str] = frozenset()) -> None:
+        future = self._submit(refused_by, measure_here, bundle)
+        self._measuring[future.key], self._refused_by[future.key] = bundle, refused_by
         self._completed.add(future)
+
+    def _submit(self, refused_by: frozenset[str], function: Callable[..., Any], *work: Any) -> Future:
+        """Give work to the workers, as long as there are others not to those that refused it."""
+        others = sorted(set(self._client.nthreads()) - refused_by) if refused_by else []
+        return self._client.submit(
+            function, versions_here(), self._route, *work,
+            workers=others or None, allow_other_workers=bool(others), pure=False,
+        )  # fmt: skip
 
     def _take(self, future: Future) -> None:
         self._require_kept(future)
@@ -98,51 +109,80 @@ class _DaskRun:
             self._completed.add(future)
             return
         job, bundle = self._preparing.pop(future.key, None), self._measuring.pop(future.key, None)
+        refused_by = self._refused_by.pop(future.key)
         if future.status == "error":
             self._suspect_slides += [] if job is None else [job]
             self._suspect_units += bundle or []
+            return
+        found = future.result()
+        if isinstance(found, Refused):
+            self._take_elsewhere(found, refused_by | {found.worker}, job, bundle or [])
         elif job is not None:
-            self._take_prepared(job, future)
+            self._take_prepared(job, found)
         else:
-            self._take_measured(future)
+            self._take_measured(found)
 
-    def _take_prepared(self, job: SlideJob, future: Future) -> None:
+    def _take_elsewhere(
+        self, found: Refused, refused_by: frozenset[str], job: SlideJob | None, bundle: list[UnitTask]
+    ) -> None:
+        """Give refused work to another worker; where all have refused it, its slide fails."""
+        if set(self._client.nthreads()) - refused_by:
+            if job is not None:
+                self._prepare(job, refused_by)
+            else:
+                self._measure(bundle, refused_by)
+        elif len(bundle) > 1:  # one of its slides may be the reason
+            for task in bundle:
+                self._measure([task])
+        else:
+            (job or self._begun[bundle[0].plan.spec.name]).fail(found.reason)
+
+    def _take_prepared(self, job: SlideJob, prepared: Prepared) -> None:
         self._begun[job.name] = job
-        for unit in job.begin(future.result()):
+        for unit in job.begin(prepared):
             # The overview stays here: no tile needs it.
             levels = FirstPass(job.first.levels, Overview(job.first.overview.rgb[:1, :1], job.first.overview.scale))
             self._waiting.append(UnitTask(job.plan, levels, unit))
 
-    def _take_measured(self, future: Future) -> None:
-        for result in future.result():
+    def _take_measured(self, results: list[UnitResult]) -> None:
+        for result in results:
             self._progress.tiles_done(len(result.unit.tiles))
             self._begun[result.slide].take(result)
 
     def _run_suspects(self) -> None:
         for job in self._suspect_slides:
-            future = self._client.submit(prepare_here, __version__, self._route, job.spec, job.first, pure=False)
-            if self._alone(future, job, "looked over it"):
-                self._take_prepared(job, future)
+            prepared = self._alone(job, "looked over it", prepare_here, job.spec, job.first)
+            if prepared is not None:
+                self._take_prepared(job, prepared)
         self._suspect_units += self._waiting
         for task in self._suspect_units:
             job = self._begun[task.plan.spec.name]
             if job.outcome is None:
-                future = self._client.submit(measure_here, __version__, self._route, [task], pure=False)
-                if self._alone(future, job, f"measured its tiles {task.unit.first} to {task.unit.stop - 1}"):
-                    self._take_measured(future)
+                what = f"measured its tiles {task.unit.first} to {task.unit.stop - 1}"
+                results = self._alone(job, what, measure_here, [task])
+                if results is not None:
+                    self._take_measured(results)
 
-    def _alone(self, future: Future, job: SlideJob, what: str) -> bool:
-        """Wait for a task that runs alone; where it fails its slide does, and False is given."""
-        error = future.exception()
-        self._require_kept(future)
-        if isinstance(error, KilledWorker):
-            job.fail(
-                f"{error.allowed_failures + 1} workers died while they {what}: not enough memory, or a file that "
-                "brings down its reader; see the workers' logs, or count this slide alone"
-            )
-        elif error is not None:
-            job.fail(describe(error))
-        return error is None
+    def _alone(self, job: SlideJob, what: str, function: Callable[..., T | Refused], *work: Any) -> T | None:
+        """Wait for work that is done alone; where no worker can, the slide fails, and None is given."""
+        workers, reason = frozenset(self._client.nthreads()), ""
+        one_by_one = [workers - {one} for one in sorted(workers)] if len(workers) > 1 else []
+        for not_on in (frozenset[str](), *one_by_one):
+            future = self._submit(not_on, function, *work)
+            error = future.exception()
+            self._require_kept(future)
+            found = future.result() if error is None else None
+            if found is not None and not isinstance(found, Refused):
+                return found
+            if isinstance(error, KilledWorker):
+                job.fail(
+                    f"{error.allowed_failures + 1} workers died while they {what}: not enough memory, or a file that "
+                    "brings down its reader; see the workers' logs, or count this slide alone"
+                )
+                return None
+            reason = describe(error) if found is None else found.reason
+        job.fail(reason)
+        return None
 
     def _require_kept(self, future: Future) -> None:
         if future.status == "cancelled":

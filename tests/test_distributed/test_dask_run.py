@@ -1,5 +1,10 @@
 """A count on real worker processes: the same bytes as in one process, whoever dies."""
 
+import dataclasses
+import re
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 from bright_pixels import NAME, write_slide_image
 
@@ -9,9 +14,9 @@ from ctc_mm.counting.progress import Silent
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.run import count_slides
 from ctc_mm.counting.slide_list import find_slides
-from ctc_mm.distributed import cluster
+from ctc_mm.distributed import cluster, worker
 from ctc_mm.distributed.cluster import cluster_of
-from ctc_mm.distributed.worker import measure_here, prepare_here
+from ctc_mm.distributed.worker import measure_here, prepare_here, versions_here
 from ctc_mm.errors import SchedulerError
 
 NO_REPORT = OutputOptions(report=False)
@@ -154,9 +159,46 @@ def test_scheduler_without_workers():
             pytest.fail("there is no worker")
 
 
-def test_worker_of_another_version_is_refused(slides):
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(cluster.os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(cluster.os, "cpu_count", lambda: 64)
+    assert cluster._cores() == 3
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """This process as a worker at an address."""
+    monkeypatch.setattr(worker, "get_worker", lambda: SimpleNamespace(address="tcp://here:1"))
+
+
+def test_worker_of_another_version_refuses(slides, refusing):
     spec = find_slides([slides / "s0.png"])[0]
-    with pytest.raises(SchedulerError, match=r"has ctc_mm .*, the run 0\.0\.0; install one version"):
-        prepare_here("0.0.0", RouteSpec(NAME, {}), spec, None)
-    with pytest.raises(SchedulerError, match="install one version"):
-        measure_here("0.0.0", RouteSpec(NAME, {}), [])
+    versions = {**versions_here(), "numpy": "0.0.1", "one-that-is-not-here": "1"}
+    found = prepare_here(versions, RouteSpec(NAME, {}), spec, None)
+    assert found.worker == "tcp://here:1"
+    assert re.search(r"worker on .* has numpy [1-9.]+ \(the run: 0\.0\.1\); install one version", found.reason)
+    assert measure_here(versions, RouteSpec(NAME, {}), []) == found
+    assert prepare_here(versions_here(), RouteSpec(NAME, {}), spec, None).error is None
+
+
+def test_worker_that_does_not_see_the_slide_refuses(slides, refusing, tmp_path):
+    spec = find_slides([slides / "s0.png"])[0]
+    spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, paths={"": tmp_path / "gone.png"}))
+    assert "does not see" in prepare_here(versions_here(), RouteSpec(NAME, {}), spec, None).reason
+
+
+def test_what_one_worker_refuses_another_does_and_what_all_refuse_fails(slides, straight, tmp_path, small_units):
+    def spoil():
+        from ctc_mm.distributed import worker
+
+        worker.versions_here = lambda: {"numpy": "0.0.1"}
+
+    with cluster_of(workers=2) as client:
+        address, (first, second) = client.scheduler_info()["address"], client.nthreads()
+        run = partial(count_slides, slides, RouteSpec(NAME, {}), outputs=NO_REPORT, scheduler=address)
+        client.run(spoil, workers=[first])
+        assert [one.name for one in run(tmp_path / "one").failed] == ["s5"]
+        client.run(spoil, workers=[second])
+        assert all("has numpy 0.0.1" in one.error for one in run(tmp_path / "none").failed)
+        assert len(run(tmp_path / "none").failed) == 6
+    assert all_bytes(tmp_path / "one") == straight
