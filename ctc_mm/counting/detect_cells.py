@@ -59,6 +59,7 @@ def count_of(
         fit.grid,
         merge_rules(info, settings.doubt, fit.max_cell_px, dropped.tolist()),
     )
+    n_full = sum(len(one.payload["full_windows"]) for one in results)
     pixels = WorkPixels(plan.size_wh, fit.field_wh)
     cores = fit.grid.cores_xyxy()
     # Damage costs the cores of all windows that show it, since scores hang on whole windows.
@@ -74,14 +75,14 @@ def count_of(
         target=info.target,
         classes=(info.target, *(name for name in info.classes if name != info.target), UNIDENTIFIED),
         cells=in_order(_cells(merged, pixels, fit, info)),
-        thresholds=_thresholds(fit, first, info, settings),
+        thresholds=_thresholds(fit, first, info, settings) | {"windows_at_max_per_img": n_full},
         settings=settings.identity(),
         model=model,
         area=pixels.area(losses, lost, empty),
         drops=(*pixels.drops(losses), *_dropped_windows(lost, pixels)),
         removals=dict(merged.removals),
         overview=first.overview,
-        notes=fit.notes,
+        notes=(*fit.notes, *_limit_notes(n_full, info)),
     )
 
 
@@ -139,6 +140,7 @@ def _thresholds(fit: SlideFit, first: FirstPass, info: ModelInfo, settings: Dete
         "white_level_source": levels["white_level_source"],
         "noise": levels["noise"],
         "least_contrast_of_foreground": LEAST_CONTRAST if settings.skip_background else None,
+        "max_per_img": info.max_per_img,
         "windows": fit.grid.n_windows,
         "windows_taken_for_empty": int(_empty_windows(fit, first).sum()),
     }
@@ -147,6 +149,18 @@ def _thresholds(fit: SlideFit, first: FirstPass, info: ModelInfo, settings: Dete
 def _empty_windows(fit: SlideFit, first: FirstPass) -> np.ndarray:
     """Which windows the first pass took for empty, bool (N,)."""
     return unpack_windows(first.levels["empty_windows"], fit.grid.n_windows)
+
+
+def _limit_notes(n_full: int, info: ModelInfo) -> tuple[str, ...]:
+    """What to say where the model's own limit may have cut off cells."""
+    if not n_full:
+        return ()
+    windows = "1 window" if n_full == 1 else f"{n_full} windows"
+    return (
+        f"in {windows} the model found {info.max_per_img} objects, the most that it gives (max_per_img): further cells "
+        f"there are not counted; give --cfg-options model.test_cfg.max_per_img={10 * info.max_per_img} (of a two-stage "
+        "model model.test_cfg.rcnn.max_per_img; of an exported model to tools/export.py)",
+    )
 
 
 def _dropped_windows(cores_xyxy: Sequence[Sequence[int]], pixels: WorkPixels) -> tuple[Drop, ...]:

@@ -39,6 +39,8 @@ class TileWindows:
         region_xyxy: what was read.
         white_level: of the slide.
         error: why it could not be read.
+        found: what counts of the findings so far, by window.
+        full_windows: those in which the model found as much as it may, so that it may have left out more that counts.
     """
 
     task: TileTask
@@ -49,6 +51,7 @@ class TileWindows:
     white_level: float = 255.0
     error: str | None = None
     found: dict[int, WindowDetections] = field(default_factory=dict)
+    full_windows: list[int] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
@@ -68,7 +71,7 @@ class TileWindows:
             payload["boxes_xyxy"] += boxes.tolist()
             payload["scores"] += one.scores.astype(np.float64).tolist()
             payload["labels"] += one.labels.tolist()
-        return TileResult(name, tile, payload)
+        return TileResult(name, tile, payload | {"full_windows": sorted(self.full_windows)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,9 @@ class WindowStream:
         # The model runs here, in the caller's thread: torch keeps settings and working memory by thread.
         for batch in batches:
             for (window, _), one in zip(batch, self._detect(batch), strict=True):
-                window.tile.found[window.number] = one
+                window.tile.found[window.number] = self._kept(one)
+                if self._is_full(one):
+                    window.tile.full_windows.append(window.number)
             yield from _done(on_the_way)
         yield from _done(on_the_way)
 
@@ -127,12 +132,21 @@ class WindowStream:
         return prepare_window(self._engine, window.pixels, window.tile.white_level)
 
     def _detect(self, batch: tuple[tuple[_Window, np.ndarray], ...]) -> list[WindowDetections]:
-        """What counts of the findings in a batch."""
-        return [self._kept(one) for one in self._engine(np.stack([prepared for _, prepared in batch]))]
+        return self._engine(np.stack([prepared for _, prepared in batch]))
 
     def _kept(self, found: WindowDetections) -> WindowDetections:
         kept = found.scores.astype(np.float64) >= self._least_scores[found.labels]
         return WindowDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
+
+    def _is_full(self, found: WindowDetections) -> bool:
+        """Whether the model's limit may have cut off what counts.
+
+        The limit takes the best, so what it cut off scores no more than the last that stayed. Where that is below any
+        score that counts, nothing is lost; most engines leave such boxes out before they count them.
+        """
+        most = self._engine.info.max_per_img
+        is_cut = most is not None and len(found.scores) >= most
+        return is_cut and float(found.scores.min()) >= float(self._least_scores.min())
 
 
 def prepare_window(engine: DetectorEngine, pixels: np.ndarray, white_level: float) -> np.ndarray:

@@ -1,12 +1,15 @@
-"""What of a slide the detector route could not look at: damage is lost with its windows, gaps are no loss."""
+"""What of a slide the detector route could not look at: damage, and what a model leaves out; gaps are no loss."""
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from blob_engine import blob_route, blob_slide, count, file_spec
+from blob_engine import BlobEngine, blob_route, blob_slide, count, file_spec
 
+from ctc_mm.counting.count_card import make_card
+from ctc_mm.counting.engines.base import WindowDetections
 from ctc_mm.counting.records import Drop
+from ctc_mm.imaging.io import write_ome_tiff
 
 
 def found(slide_count):
@@ -78,3 +81,39 @@ def test_a_resampled_mosaic_is_whole(tmp_path):
     assert result.area.share == 1
     assert result.area.gap_px == pytest.approx(208 * 102, rel=0.02)
     assert result.area.total_px + result.area.gap_px == 395 * 201
+
+
+class LimitedEngine(BlobEngine):
+    """Gives the best ``max_per_img`` boxes of a window, as MMDetection's ``test_cfg`` has it."""
+
+    def __call__(self, batch):
+        found = super().__call__(batch)
+        best = [np.argsort(-one.scores, kind="stable")[: self.info.max_per_img] for one in found]
+        return [WindowDetections(*(values[kept] for values in one)) for one, kept in zip(found, best, strict=True)]
+
+
+@pytest.mark.parametrize("tile_px", [150, 1024])
+def test_a_models_limit_on_boxes_is_told(tmp_path, tile_px):
+    image, truth = blob_slide()
+    path = tmp_path / "slide.ome.tif"
+    write_ome_tiff(path, image[None], ("brightfield",), 1.0)
+    limited, free = (
+        count(blob_route(LimitedEngine(max_per_img=most), tile_px=tile_px), file_spec(path)) for most in (4, 1000)
+    )
+    assert len(free.cells) == len(truth) > len(limited.cells)
+    n_full = make_card(limited)["thresholds"]["windows_at_max_per_img"]
+    assert 0 < n_full <= limited.thresholds["windows"]
+    (note,) = [note for note in limited.notes if "max_per_img" in note]
+    assert note.startswith(f"in {n_full} windows the model found 4 objects")
+    assert "--cfg-options model.test_cfg.max_per_img=40 " in note
+    assert (free.thresholds["max_per_img"], free.thresholds["windows_at_max_per_img"]) == (1000, 0)
+    assert not any("max_per_img" in note for note in free.notes)
+
+
+def test_boxes_that_do_not_count_fill_no_window(tmp_path):
+    image, _ = blob_slide()
+    path = tmp_path / "slide.ome.tif"
+    write_ome_tiff(path, image[None], ("brightfield",), 1.0)
+    strict = LimitedEngine(max_per_img=4, thresholds={"CTC": 1.0, "WBC": 1.0})
+    result = count(blob_route(strict, doubt=1.0), file_spec(path))
+    assert (result.cells, result.thresholds["windows_at_max_per_img"]) == ((), 0)

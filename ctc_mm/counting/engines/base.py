@@ -50,6 +50,7 @@ class ModelInfo:
         window_wh: of the images in training: a detector's window, in pixels of ``um_per_px``; of a classifier None
             where the cells differ in size.
         input_chw: of one prepared image; of a classifier None where it depends on the cell.
+        max_per_img: of a detector: most boxes that it gives for a window; None: there is no limit, or it is not known.
         temperature: of a classifier: what its log-odds are divided by to be a probability.
         hashes: SHA-256 of ``config`` and ``checkpoint``, and of the ``model`` file where it is an exported one.
         trained_on: all that the weights remember of their training set.
@@ -66,6 +67,7 @@ class ModelInfo:
     white_level: float | None = None
     window_wh: tuple[int, int] | None = None
     input_chw: tuple[int, int, int] | None = None
+    max_per_img: int | None = None
     temperature: float | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     trained_on: Mapping[str, Any] = field(default_factory=dict)

@@ -29,8 +29,11 @@ class _ExportedEngine(Described):
         register_all_modules(SCOPE_OF_KIND[self.kind])
         steps = array_steps(facts.steps, self.kind)
         info = replace(facts.info, hashes={**facts.info.hashes, "model": file_hash(settings.model)})
-        if self.kind == DETECTOR and settings.window_px is not None:
-            info = replace(info, window_wh=window_of(steps, info.trained_on, settings.window_px))
+        if self.kind == DETECTOR:
+            most = facts.boxes.max_per_img
+            info = replace(info, max_per_img=most if most > 0 else None)
+            if settings.window_px is not None:
+                info = replace(info, window_wh=window_of(steps, info.trained_on, settings.window_px))
         self.facts, self.info, self.batch_size = facts, info, settings.batch_size
         self.engine, self.device = settings.engine_name, settings.device
         self.prepare, self._session = Preparation(steps, info), session

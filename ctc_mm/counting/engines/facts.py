@@ -56,11 +56,19 @@ def model_facts(
         operating_point=point,
     )
     if facts.kind == DETECTOR:
-        facts = replace(facts, window_wh=window_of(steps, facts.trained_on, settings.window_px))
+        window_wh = window_of(steps, facts.trained_on, settings.window_px)
+        facts = replace(facts, window_wh=window_wh, max_per_img=_most_boxes(config))
         return replace(facts, input_chw=Preparation(steps, facts).geometry(facts.window_wh).input_chw)
     if settings.window_px or facts.trained_on.get("image_wh"):
         facts = replace(facts, window_wh=window_of([], facts.trained_on, settings.window_px))
     return replace(facts, input_chw=_cell_input(facts, steps, _planes(trained)))
+
+
+def _most_boxes(config: Config) -> int | None:
+    """The limit on boxes an image in ``test_cfg``, of one stage or of the second of two; None: none."""
+    rules = config.model.get("test_cfg") or {}
+    most = rules.get("rcnn", rules).get("max_per_img", -1)
+    return most if most > 0 else None
 
 
 def _cell_input(facts: ModelInfo, steps: Sequence[Mapping[str, Any]], planes: int) -> tuple[int, int, int] | None:

@@ -104,6 +104,7 @@ def test_scores_do_not_depend_on_batch_size_or_company(detectors, format_name, e
 
 def test_facts_are_those_of_the_checkpoint(detectors, detector_files):
     info = build_detector_engine(detector_files).info
+    assert info.max_per_img == 1000
     for name in ("onnx", "openvino"):
         found = build_detector_engine({"model": model_of(detectors, name)}).info
         assert len(found.hashes["model"]) == 64

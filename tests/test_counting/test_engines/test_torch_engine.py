@@ -77,6 +77,7 @@ def test_8_bit_16_bit_and_float_images_are_prepared_alike(detector):
 
 def test_what_a_detector_says_of_itself(detector, detector_files):
     info = detector.info
+    assert info.max_per_img == 1000
     assert (info.kind, info.name, info.classes, info.target) == ("detector", "tiny_detector", ("CTC", "WBC"), "CTC")
     assert info.thresholds == {"CTC": 0.4, "WBC": 0.5}
     assert (info.um_per_px, info.channel, info.white_level) == (0.5, "brightfield", None)
