@@ -34,7 +34,7 @@ help: ## list the commands
 install: $(STAMP) ## create the virtual environment and install ctc_mm into it, unless both are up to date
 
 .PHONY: demo
-demo: $(STAMP) ## run the whole chain on synthetic images: draw, convert, train, test, explain (within 15 minutes on 2 cores)
+demo: $(STAMP) ## run the whole chain on synthetic images: draw, convert, train, test, explain, count slides (within 15 minutes on 2 cores)
 	$(VENV_PYTHON) tools/demo.py --out $(DEMO_OUT)
 
 .PHONY: test

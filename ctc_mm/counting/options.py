@@ -80,7 +80,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--window-px", type=whole, nargs="+", metavar="PX", help=window_help)
     add("--all-tiles", dest="skip_background", action="store_false", default=None, help="skip no empty background")
     add("--tile-px", type=whole, help="side of what is read at once; changes no result")
-    add("--batch-size", type=whole, help="windows or cells the model sees at once; changes no result")
+    add("--batch-size", type=whole, help="windows or cells the model sees at once; changes no result but for rounding")
     add("--threads", type=whole, help="of reading and preparation; changes no result (the model's: OMP_NUM_THREADS)")
     add("--trust-checkpoint", action="store_true", default=None, help="load weights by pickle, which can run code")
     add("--cfg-options", nargs="+", action=CfgOptions, metavar="KEY=VALUE", help="change values of the config")

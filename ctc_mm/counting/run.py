@@ -83,7 +83,8 @@ def count_slides(
 
     A slide that an earlier run into ``out`` has finished is not counted again; one that it has begun goes on from
     there; one whose file or settings have changed is counted anew. A slide that fails is named, and the others go on.
-    Results do not depend on ``workers`` or ``scheduler``. With ``workers``, a script calls it below
+    Cells do not depend on ``workers`` or ``scheduler``, a network's scores and boxes to rounding (its sums are made in
+    another order with another number of threads). With ``workers``, a script calls it below
     ``if __name__ == "__main__":``, since each process runs the script's top again.
 
     Args:

@@ -13,7 +13,7 @@ from rich.table import Table
 import ctc_mm
 from ctc_mm.demo import commands
 from ctc_mm.demo.cells import make_classifier, summarise_classifier, use_classifier
-from ctc_mm.demo.slides import count_slides, counts_beside_truth, draw_slides, summarise_counts
+from ctc_mm.demo.slides import check_counts, count_slides, counts_beside_truth, draw_slides, summarise_counts
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.explain.sanity import inside_outside_ratio
 from ctc_mm.formats.files import write_json
@@ -70,6 +70,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
 
     Raises:
         RuntimeError: a command failed; its own message stands above.
+        SlideError: the true count of a slide with CTCs lies outside the interval that was reported.
     """
     settings, out_dir = settings or DemoSettings(), Path(out_dir).resolve()  # the commands run in the project's folder
     state = asdict(settings) | {"version": ctc_mm.__version__}
@@ -92,6 +93,7 @@ def run_demo(out_dir: str | Path, settings: DemoSettings | None = None, again: b
     _summarise(out_dir, detector)
     summarise_classifier(out_dir, classifier)
     summarise_counts(out_dir, slides)
+    Console().print(check_counts(slides), soft_wrap=True)
     return {"detector": detector, "classifier": classifier, "counts": counts_beside_truth(slides)}
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from ctc_mm.counting.count_card import read_card
 from ctc_mm.demo import commands
 from ctc_mm.engine.work_dir import best_checkpoint
+from ctc_mm.errors import SlideError
 from ctc_mm.phantoms import BrightfieldPhantomConfig, PhantomSlide, write_slide_set
 
 # As many white blood cells to the area as on the fields of the training; a blank has them too.
@@ -48,6 +49,27 @@ def count_slides(out_dir: Path, config: str) -> list[dict[str, Any]]:
         {"name": name, "truth": number, "card": read_card(counts / name / "count.json")}
         for name, number in truth.items()
     ]
+
+
+def check_counts(slides: list[dict[str, Any]]) -> str:
+    """Say that the truth of the patient and of each spiked slide lies inside its interval.
+
+    Blanks are left out: at 95 % a cell or two on one of them are no surprise, and they show what a blank costs.
+
+    Raises:
+        SlideError: it does not, on the slides named.
+    """
+    known = [slide for slide in slides if slide["truth"] > 0]
+    outside = [slide for slide in known if not is_inside(slide)]
+    if outside:
+        told = "; ".join(
+            "{}: {} on it, {} counted ({:.1f}-{:.1f})".format(
+                one["name"], one["truth"], one["card"]["ctc"]["count"], *one["card"]["ctc"]["interval"]
+            )
+            for one in outside
+        )
+        raise SlideError(f"the true count lies outside its interval: {told}")
+    return f"the true count lies inside its interval on all {len(known)} slides with CTCs"
 
 
 def is_inside(slide: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 import ctc_mm.demo.commands as demo_commands
 import ctc_mm.demo.run as demo
+from ctc_mm.cli import run_cli
 from ctc_mm.counting.count_card import make_card, write_card
 from ctc_mm.counting.records import AnalysedArea, CountedCell, SlideCount
 from ctc_mm.counting.slide_list import find_slides
@@ -33,7 +34,7 @@ CELL_METRICS = {
 SETTINGS = demo.DemoSettings(
     train_fields=2, val_fields=1, test_fields=2, side_px=160, epochs=1, explained=1, slide_px=720
 )
-FOUND = {"blank_1": 0, "blank_2": 1, "spiked_15": 15, "spiked_30": 3, "P1": 11}
+FOUND = {"blank_1": 0, "blank_2": 1, "spiked_15": 15, "spiked_30": 22, "P1": 11}
 
 
 def write_cards(table, out_dir):
@@ -124,15 +125,27 @@ def test_slides_are_counted_beside_what_is_on_them(commands, tmp_path, capsys):
         "blank_1": 0, "blank_2": 0, "spiked_15": 15, "spiked_30": 30, "P1": 12,
     }  # fmt: skip
     assert {name: one["count"] for name, one in counts.items()} == FOUND
-    # One cell on a blank: 0.03 to 5.57 leaves 0 out; 3 of 30: 0.62 to 8.77.
-    assert {name for name, one in counts.items() if one["inside"]} == {"blank_1", "spiked_15", "P1"}
+    # One cell on a blank: 0.03 to 5.57 leaves 0 out; 22 of 30: 13.79 to 33.31.
+    assert {name for name, one in counts.items() if one["inside"]} == {"blank_1", "spiked_15", "spiked_30", "P1"}
     shown = capsys.readouterr().out
-    assert "0.6-8.8" in shown
+    assert "13.8-33.3" in shown
+    assert shown.splitlines()[-1] == "the true count lies inside its interval on all 3 slides with CTCs"
     for file in ("counts/P1/report.html", "counts/P1/count.json", "counts/index.html"):
         assert str(tmp_path / file) in shown
     (count,) = (words for words in commands if words[0] == "tools/count.py")
     assert count[1:4] == [str(tmp_path / "slides" / "slides.csv"), "--route", "detect"]
     assert any(word.endswith("best_ctc_mAP50_epoch_1.pth") for word in count)
+
+
+@pytest.mark.parametrize("name", ["spiked_30", "P1"])
+def test_a_true_count_outside_its_interval_fails_the_demo(commands, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setitem(FOUND, name, 3)
+    assert run_cli(lambda _: demo.run_demo(tmp_path, SETTINGS)) == 1
+    told = capsys.readouterr()
+    assert str(tmp_path / "counts/P1/report.html") in told.out
+    on_it = {"spiked_30": 30, "P1": 12}[name]
+    line = f"error: the true count lies outside its interval: {name}: {on_it} on it, 3 counted (0.6-8.8)"
+    assert told.err.splitlines()[-1] == line
 
 
 def test_every_cell_command_is_told_data_and_channel(commands, tmp_path):

@@ -1,4 +1,4 @@
-"""A count on real worker processes: the same bytes as in one process, whoever dies."""
+"""A count on real worker processes: the same bytes as in one process where no network is asked, whoever dies."""
 
 import dataclasses
 import re
