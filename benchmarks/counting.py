@@ -1,7 +1,7 @@
 """How fast slides are counted, and with how much memory.
 
 speed:  the detector route, SAHI with the same model, and the model alone on the same batches, in turn in one process.
-imfish: the imFISH route, and its array functions alone on a field in memory, in turn in one process.
+imfish: the imFISH route, and its array functions alone on a field in memory, in turn, on one thread each.
 memory: what a large slide takes beyond the model, a tiny one, in a process of its own.
 
 example: python benchmarks/counting.py speed --config configs/lite/ssdlite_cbam_mobilenetv2_ctc.py --checkpoint best.pth
@@ -48,7 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--size", type=int, default=side, metavar="PX", help=f"side of the slide (default: {side})"
         )
-        command.add_argument("--threads", type=int, default=2, metavar="N", help="of the route (default: 2)")
+        # The array functions have one thread.
+        threads = 1 if command is imfish else 2
+        command.add_argument(
+            "--threads", type=int, default=threads, metavar="N", help=f"of the route (default: {threads})"
+        )
         command.add_argument("--seed", type=int, default=0, help="of the slide (default: 0)")
         command.add_argument("--out", type=Path, metavar="FILE.json", help="write all numbers there too")
     for command in (speed, imfish):
@@ -113,9 +117,11 @@ def measure_speed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def measure_imfish(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """ImFISH route and array functions alone on one synthetic slide."""
     start(None)
+    import cv2
     import torch
     from counting_runs import ImFISHRuns
 
+    cv2.setNumThreads(args.threads)
     runs = ImFISHRuns(args.size, args.seed, args.threads, folder)
     device = torch.device("cpu")
     seconds = take_turns({ARRAYS: runs.array_functions, OURS: runs.ours}, args.rounds, device)
