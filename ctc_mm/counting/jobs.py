@@ -11,7 +11,7 @@ from ctc_mm.cli import message_of
 from ctc_mm.counting.finishing import Finisher
 from ctc_mm.counting.outputs import OutputOptions, has_card, outputs_key, remove_slide, write_slide
 from ctc_mm.counting.progress import RunProgress
-from ctc_mm.counting.records import SlideCount, SlideSpec
+from ctc_mm.counting.records import GAP, SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, Route, RouteSpec, SlidePlan
 from ctc_mm.counting.state import SlideState
 from ctc_mm.counting.units import Unit, units_of
@@ -186,4 +186,4 @@ def _lost(count: SlideCount) -> str:
 
 
 def _reasons(count: SlideCount) -> str:
-    return "; ".join(sorted({drop.reason for drop in count.drops if drop.area_px}))
+    return "; ".join(sorted({drop.reason for drop in count.drops if drop.area_px and drop.kind != GAP}))

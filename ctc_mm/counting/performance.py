@@ -20,12 +20,19 @@ RULE_ROUTE = "imfish"
 SAME_THRESHOLD = 1e-3
 # Flag of cells that a classifier gave less than its threshold, and more than what makes them another class.
 BELOW_THRESHOLD = "doubtful"
+IMAGES_OWN = "of the test images"
+ASSUMED = "assumed: test images as large as the model's window, since the metrics.json names no area; test again"
 _UNDEFINED = {"value": None, "low": None, "high": None}
 
 
 @dataclass(frozen=True)
 class Performance:
     """A model's known sensitivity and false positives at one threshold.
+
+    A detector's test counts each class by itself, whereas a count on a slide gives one place to one class
+    (``merge.merge_windows``): a false CTC in the place of a better box of another class is in the test and not on the
+    slide, and so is a CTC that was found under a better box of another class. Where classes often meet in one place the
+    correction takes off, and adds, a little too much.
 
     Attributes:
         kind: ``detection`` (false positives by image) or ``classification`` (by cell that is no CTC).
@@ -39,6 +46,7 @@ class Performance:
         others: cells that are no CTC (classification), 0 for detection.
         images: test images (detection), 0 for classification.
         file: where it was read.
+        images_area_px: area of the test images together (detection); None where the file does not say.
     """
 
     kind: str
@@ -52,6 +60,7 @@ class Performance:
     others: int
     images: int
     file: str
+    images_area_px: float | None = None
 
     def correct(self, count: SlideCount, confidence: float) -> dict[str, Any]:
         """Correct the count of a slide, as JSON values; null with ``reason`` where that cannot be done."""
@@ -64,7 +73,7 @@ class Performance:
             "threshold_source": self.source,
             "file": self.file,
         }
-        exposure: dict[str, float] = {}
+        exposure: dict[str, Any] = {}
         try:
             exposure = self._exposure(count)
             found = count.counts[count.target]
@@ -72,7 +81,7 @@ class Performance:
         except (ValueError, TypeError) as error:
             return {**_UNDEFINED, "confidence": confidence, "reason": str(error), **facts, **exposure}
 
-    def _exposure(self, count: SlideCount) -> dict[str, float]:
+    def _exposure(self, count: SlideCount) -> dict[str, Any]:
         """How much was judged, on the slide and in the test: cells, or pixels of the model."""
         if count.route == RULE_ROUTE:
             raise ValueError("a rule on measurements decides, and the test of a model does not tell how well it does")
@@ -86,7 +95,10 @@ class Performance:
             )
         if self.kind == CLASSIFICATION:
             return {"cells_judged": sum(_was_judged(cell) for cell in count.cells)}
-        return {"area_px": self._looked_px(count), "test_area_px": self.images * self._window_px(count)}
+        looked = {"area_px": self._looked_px(count)}
+        if self.images_area_px is not None:
+            return {**looked, "test_area_px": self.images_area_px, "test_area_source": IMAGES_OWN}
+        return {**looked, "test_area_px": self.images * self._window_px(count), "test_area_source": ASSUMED}
 
     @staticmethod
     def _window_px(count: SlideCount) -> float:
@@ -186,6 +198,7 @@ def _detection(root: JsonField, rule: str | None) -> Performance:
         Performance(
             DETECTION, target, float(point.get("score_thr").number()), rule, source if rule == "frozen" else "fixed",
             hits, hits + missed, point.get("FP").integer(0), 0, root.get("images").integer(0), root.file,
+            root.get("images_area_px").integer(1) if root.mapping().get("images_area_px") is not None else None,
         )
     )  # fmt: skip
 

@@ -76,6 +76,7 @@ def metrics_json(
     operating_point: Mapping[str, Any] | None,
     operating_point_source: str | None,
     truncation: Mapping[str, Any] | None,
+    images_area_px: int | None,
 ) -> dict[str, Any]:
     """Assemble the content of ``metrics.json``: counts (plain ints) beside every rate.
 
@@ -88,11 +89,13 @@ def metrics_json(
         operating_point: chosen here or applied here, or None.
         operating_point_source: which of them.
         truncation: how many images hold as many predictions as the model may give, if the limit is known.
+        images_area_px: area of all images together, if it is known.
     """
     return {
         "classes": list(summary.per_class),
         "target": target,
         "images": summary.n_images,
+        "images_area_px": images_area_px,
         "blank_images": summary.n_blank_images,
         "iou_thr": summary.iou_thr,
         "score_thr": summary.score_thr,

@@ -98,6 +98,15 @@ def test_detector_correction_by_area():
     assert correction["sensitivity"] == {"k": 45, "n": 50}
 
 
+def test_detector_correction_by_the_area_of_its_test_images():
+    count = count_of(cells_of(30), model=MODEL, area=AnalysedArea(1_638_400, 361_600))
+    large = Performance(**{**vars(DETECTOR), "images_area_px": 40 * 640 * 640})
+    correction = make_card(count, performance=large)["correction"]
+    assert correction["value"] == pytest.approx((30 - 0.4) / 0.9)
+    assert (correction["test_area_px"], correction["test_area_source"]) == (40 * 640 * 640, "of the test images")
+    assert make_card(count, performance=DETECTOR)["correction"]["test_area_source"].startswith("assumed: ")
+
+
 def test_detector_correction_counts_windows_in_pixels_of_the_model():
     # Twice the pixels of the model's: a quarter of its windows.
     count = count_of(cells_of(30), model={**MODEL, "um_per_px": 1.0}, area=AnalysedArea(1_638_400, 361_600))
@@ -200,6 +209,10 @@ def test_performance_of_a_detector(tmp_path):
     frozen = read_performance(tmp_path)
     assert (frozen.threshold, frozen.hits, frozen.truths, frozen.false_positives, frozen.images) == (0.3, 9, 10, 2, 12)
     assert read_performance(tmp_path / "metrics.json", "score_thr").hits == 7
+    assert frozen.images_area_px is None
+    for area in (None, 12 * 320 * 200):
+        write_json(tmp_path / "metrics.json", detector_metrics(images_area_px=area))
+        assert read_performance(tmp_path).images_area_px == area
 
 
 def test_performance_of_a_classifier(tmp_path):

@@ -8,7 +8,7 @@ from report_counts import EVIL, brightfield_count, imfish_count, make_spec
 from ctc_mm.counting.count_card import make_card
 from ctc_mm.counting.damaged_cells import BETWEEN_FIELDS
 from ctc_mm.counting.merge import REASONS
-from ctc_mm.counting.performance import DETECTION, Performance
+from ctc_mm.counting.performance import ASSUMED, DETECTION, Performance
 from ctc_mm.counting.records import GAP, AnalysedArea, CountedCell, Drop
 from ctc_mm.counting.report.cell_data import cell_columns, choose_pictured, orders_of, outlines_of, route_columns
 from ctc_mm.counting.report.class_looks import class_looks
@@ -115,7 +115,9 @@ def test_correction_by_the_models_test(bright):
     count = replace(bright, model={"name": "m", "window_wh": [320, 320], "um_per_px": 0.6})
     value, note = figure(head_of(make_card(count, performance=performance)), "Corrected count")
     assert value.split(" ")[0] not in ("", "not")
-    assert note == "by the model's test: 45 of 50 CTC found, 3 false in 200 images"
+    assert note == f"by the model's test: 45 of 50 CTC found, 3 false in 200 images (their area {ASSUMED})"
+    known = replace(performance, images_area_px=200 * 640 * 480)
+    assert figure(head_of(make_card(count, performance=known)), "Corrected count")[1].endswith("3 false in 200 images")
     unknown = replace(bright, model={"name": "m"})
     assert figure(head_of(make_card(unknown, performance=performance)), "Corrected count") == (
         "not known",

@@ -129,6 +129,7 @@ def test_files_hold_counts_and_are_the_same_twice(tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     content = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert (content["images"], content["blank_images"], content["target"]) == (3, 1, "CTC")
+    assert content["images_area_px"] == 3 * 100 * 100
     ctc = content["per_class"]["CTC"]["at_score_thr"]
     assert (ctc["TP"], ctc["FP"], ctc["FN"]) == (1, 2, 1)
     assert all(type(ctc[key]) is int for key in ("TP", "FP", "FN"))

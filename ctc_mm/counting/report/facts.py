@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from ctc_mm.counting.performance import ASSUMED
 from ctc_mm.counting.records import BLANK, SPIKE_IN, UNIDENTIFIED
 from ctc_mm.counting.report.words import NOT_KNOWN, flat_rows, interval, number, percent, plain, plural
 
@@ -106,6 +107,7 @@ def _corrected(card: Card) -> list[JsonDict]:
         f"by the model's test: {number(seen['k'])} of {number(seen['n'])} {card['target']} found, "
         f"{number(found['false_positives'])} false in {tested}"
     )
+    note += f" (their area {found['test_area_source']})" if found.get("test_area_source") == ASSUMED else ""
     value = NOT_KNOWN if found["value"] is None else with_interval(found)
     return [{"name": "Corrected count", "value": value, "note": found.get("reason") or note}]
 

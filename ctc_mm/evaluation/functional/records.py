@@ -18,6 +18,7 @@ class ImageRecord:
         truth_xyxy: true boxes, float32 (T, 4); truth_labels: int64 (T,).
         ignore_xyxy: regions nobody labelled cell by cell (``iscrowd``), float32 (I, 4); ignore_labels: int64 (I,).
         name: the image's id or path, for messages.
+        area_px: of the image; None where it is not known.
 
     Raises:
         ValueError: a shape, a length or a number (NaN, infinity) that cannot be evaluated.
@@ -31,6 +32,7 @@ class ImageRecord:
     ignore_xyxy: np.ndarray
     ignore_labels: np.ndarray
     name: str = ""
+    area_px: int | None = None
 
     def __post_init__(self) -> None:
         for boxes_field, labels_field in (

@@ -52,7 +52,7 @@ def image_record(data_sample: Mapping[str, Any]) -> ImageRecord:
     truth, ignored = data_sample.get("gt_instances") or {}, data_sample.get("ignored_instances") or {}
     if "bboxes" not in truth or "labels" not in truth:
         raise ConfigError(f"image {name!r}: {TRUTH_HELP}")
-    predicted = data_sample["pred_instances"]
+    predicted, shape = data_sample["pred_instances"], data_sample.get("ori_shape")
     record = ImageRecord(
         boxes_xyxy=_array(predicted["bboxes"], np.float32).reshape(-1, 4),
         scores=_array(predicted["scores"], np.float32),
@@ -62,8 +62,9 @@ def image_record(data_sample: Mapping[str, Any]) -> ImageRecord:
         ignore_xyxy=_array(ignored.get("bboxes", np.empty((0, 4))), np.float32).reshape(-1, 4),
         ignore_labels=_array(ignored.get("labels", np.empty(0)), np.int64),
         name=name,
+        area_px=None if shape is None else int(shape[0]) * int(shape[1]),
     )
-    height, width = data_sample.get("ori_shape", (np.inf, np.inf))[:2]
+    height, width = (np.inf, np.inf) if shape is None else shape[:2]
     if record.truth_xyxy.size and (record.truth_xyxy[:, 2:].max(axis=0) > (
         np.array([width, height]) + OUTSIDE_TOLERANCE_PX
     )).any():  # fmt: skip
@@ -82,6 +83,7 @@ class CTCDetMetric(BaseMetric):
     Source: ssd-attention-fusion-2022, section 2.6.4, Eq. 5 and 6, in our readings 9 and 14. Everything is counted in
     pixels of the original image; a hit has IoU >= ``iou_thr`` with a truth not yet matched; predictions in ignore
     regions count neither way. The lowest score that takes part (0.02) is the model's ``test_cfg.score_thr``.
+    Each class is counted by itself: a box of one class in the place of a better one of another still counts.
 
     Values (prefix ``ctc/``), NaN where undefined (no truth of the class, no blank image):
 
@@ -177,6 +179,7 @@ class CTCDetMetric(BaseMetric):
                 logger.warning(f"no {target} was found at any score: no operating point could be chosen")
         truncation = self._truncation(results, logger)
         if self.out_dir is not None:
+            areas = [image.area_px for image in results]
             content = metrics_json(
                 summary,
                 coco,
@@ -186,6 +189,7 @@ class CTCDetMetric(BaseMetric):
                 operating_point=None if point is None else point.to_dict(),
                 operating_point_source=self._point_source(point),
                 truncation=truncation,
+                images_area_px=None if None in areas else sum(areas),
             )
             for path in write_report(self.out_dir, summary, content):
                 logger.info(f"wrote {path}")
