@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ctc_mm.counting.engines.base import EngineSettings
+from ctc_mm.counting.setting_checks import check_names, is_number, is_size
 from ctc_mm.errors import ConfigError
 from ctc_mm.imaging.cells import DIAMETER_UM
 
@@ -56,11 +56,11 @@ class ClassifySettings:
     def __post_init__(self) -> None:
         for name in ("crop_px", "tile_px", "threads"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not is_size(value):
                 raise ConfigError(f"`{name}` must be a whole number above 0. Received: {value!r}")
         for name in ("doubt", "min_cell_um", "max_cell_um", "crop_um", "white_level"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
+            if value is not None and not (is_number(value) and value > 0):
                 raise ConfigError(f"`{name}` must be a number above 0. Received: {value!r}")
         if self.doubt > 1:
             raise ConfigError(f"`doubt` must be at most 1 (no doubtful cells). Received: {self.doubt!r}")
@@ -68,7 +68,7 @@ class ClassifySettings:
             raise ConfigError(
                 f"`min_cell_um` must be below `max_cell_um`. Received: {self.min_cell_um}, {self.max_cell_um}"
             )
-        if self.crop_margin is not None and not (_is_number(self.crop_margin) and self.crop_margin >= 0):
+        if self.crop_margin is not None and not (is_number(self.crop_margin) and self.crop_margin >= 0):
             raise ConfigError(f"`crop_margin` must be at least 0. Received: {self.crop_margin!r}")
         sizes = {name: getattr(self, name) for name in ("crop_px", "crop_um", "crop_margin")}
         if sum(value is not None for value in sizes.values()) > 1:
@@ -91,17 +91,9 @@ class ClassifySettings:
             ConfigError: an unknown setting, or one out of its range.
         """
         names, engines = {one.name for one in fields(cls)}, {one.name for one in fields(EngineSettings)}
-        unknown = sorted(name for name in set(values) - names - engines if values[name] is not None)
-        if unknown:
-            raise ConfigError(
-                f"route classify takes no setting {', '.join(unknown)}; it takes {', '.join(sorted(names | engines))}"
-            )
+        check_names("classify", values, names | engines)
         return cls(**{name: value for name, value in values.items() if name in names and value is not None})
 
     def identity(self) -> dict[str, Any]:
         """What decides the result."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("tile_px", "threads")}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

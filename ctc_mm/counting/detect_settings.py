@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ctc_mm.counting.engines.base import EngineSettings
+from ctc_mm.counting.setting_checks import check_names, is_number, is_size
 from ctc_mm.errors import ConfigError
 
 
@@ -46,11 +46,11 @@ class DetectSettings:
     def __post_init__(self) -> None:
         for name in ("overlap_px", "tile_px", "threads", "batch_size"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not is_size(value):
                 raise ConfigError(f"`{name}` must be a whole number above 0. Received: {value!r}")
         for name in ("max_cell_um", "max_cell_px", "white_level", "doubt"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
+            if value is not None and not (is_number(value) and value > 0):
                 raise ConfigError(f"`{name}` must be a number above 0. Received: {value!r}")
         if self.doubt > 1:
             raise ConfigError(f"`doubt` must be at most 1 (no doubtful cells). Received: {self.doubt!r}")
@@ -68,11 +68,7 @@ class DetectSettings:
             ConfigError: an unknown setting, or one out of its range.
         """
         names, engines = {one.name for one in fields(cls)}, {one.name for one in fields(EngineSettings)}
-        unknown = sorted(name for name in set(values) - names - engines if values[name] is not None)
-        if unknown:
-            raise ConfigError(
-                f"route detect takes no setting {', '.join(unknown)}; it takes {', '.join(sorted(names | engines))}"
-            )
+        check_names("detect", values, names | engines)
         return cls(**{name: value for name, value in values.items() if name in names and value is not None})
 
     def identity(self) -> dict[str, Any]:
@@ -85,7 +81,3 @@ def engine_settings(values: Mapping[str, Any]) -> EngineSettings:
     """The engine's part of the settings; its own ``threads`` are the library's affair, ours prepare windows."""
     ours = DetectSettings.from_dict(values)
     return EngineSettings.of({**values, "threads": None, "batch_size": ours.batch_size, "doubt": ours.doubt})
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ctc_mm.counting.setting_checks import check_names, is_size
 from ctc_mm.errors import ConfigError
 from ctc_mm.imfish.first_pass import BLOCK_PX
 from ctc_mm.imfish.settings import ImFISHSettings
@@ -48,15 +49,10 @@ class ImFISHRouteSettings:
         """
         given = {name: value for name, value in values.items() if value is not None}
         of_rule = {one.name for one in fields(ImFISHSettings)}
-        unknown = sorted(set(given) - of_rule - {"rule", "tile_px", "threads"} - set(MODEL_KEYS))
-        if unknown:
-            raise ConfigError(
-                f"route imfish takes no setting {', '.join(unknown)}; it takes "
-                f"{', '.join(sorted(of_rule | {'rule', 'tile_px', 'threads'} | set(MODEL_KEYS)))}"
-            )
+        check_names("imfish", given, {*of_rule, "rule", "tile_px", "threads", *MODEL_KEYS})
         for name in ("tile_px", "threads"):
             value = given.get(name, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_size(value):
                 raise ConfigError(f"`{name}` must be a whole number above 0. Received: {value!r}")
         try:
             rule = ImFISHSettings(**{name: value for name, value in given.items() if name in of_rule})

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ctc_mm.counting.setting_checks import is_size
 from ctc_mm.errors import ConfigError
 
 TORCH, ONNXRUNTIME, OPENVINO = "torch", "onnxruntime", "openvino"
@@ -148,10 +149,10 @@ class EngineSettings:
             raise ConfigError(f"engine must be one of {', '.join(ENGINES)}. Received: {self.engine!r}")
         for name in ("batch_size", "threads"):
             value = getattr(self, name)
-            if value is not None and not _is_size(value):
+            if value is not None and not is_size(value):
                 raise ConfigError(f"{name} must be a whole number above 0. Received: {value!r}")
         sides = [self.window_px] if isinstance(self.window_px, int) else self.window_px
-        if sides is not None and not (len(sides) in (1, 2) and all(map(_is_size, sides))):
+        if sides is not None and not (len(sides) in (1, 2) and all(map(is_size, sides))):
             raise ConfigError(f"window_px must be one or two whole numbers above 0. Received: {self.window_px!r}")
         if self.doubt is not None and not 0 <= self.doubt <= 1:
             raise ConfigError(f"doubt must be from 0 to 1. Received: {self.doubt!r}")
@@ -176,10 +177,6 @@ class EngineSettings:
             return settings
         names = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in names and value is not None})
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class Described:

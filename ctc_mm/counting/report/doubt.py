@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, SlideCount
+from ctc_mm.counting.setting_checks import is_number
 
 # Names under which routes record one threshold for all classes.
 SHARED_KEYS = ("probability_calibrated", "score", "score_threshold", "threshold")
@@ -26,9 +27,9 @@ def doubts_of(count: SlideCount) -> list[float | None]:
 def score_thresholds(count: SlideCount) -> dict[str, float]:
     """Score from which a cell is of a class, by class; of a classifier the target's for all."""
     for given in (*count.thresholds.values(), (count.model or {}).get("thresholds")):
-        if isinstance(given, Mapping) and _is_number(given.get(count.target)):
-            return {name: float(given[name]) for name in count.classes if _is_number(given.get(name))}
-    shared = next((count.thresholds[key] for key in SHARED_KEYS if _is_number(count.thresholds.get(key))), None)
+        if isinstance(given, Mapping) and is_number(given.get(count.target)):
+            return {name: float(given[name]) for name in count.classes if is_number(given.get(name))}
+    shared = next((count.thresholds[key] for key in SHARED_KEYS if is_number(count.thresholds.get(key))), None)
     return {} if shared is None else dict.fromkeys(count.classes, float(shared))
 
 
@@ -51,12 +52,8 @@ def _doubt(
 def _rule_limits(thresholds: Mapping[str, Any]) -> tuple[float, float] | None:
     """Least signals of a CTC and limit of its CD45 (0 where it does not count), of the imFISH rule."""
     rule = thresholds.get("settings")
-    if not isinstance(rule, Mapping) or not _is_number(rule.get("min_signals")) or rule["min_signals"] <= 0:
+    if not isinstance(rule, Mapping) or not is_number(rule.get("min_signals")) or rule["min_signals"] <= 0:
         return None
     cd45 = thresholds.get("cd45_threshold")
-    counts = _is_number(cd45) and rule.get("mode") != "paper"
+    counts = is_number(cd45) and rule.get("mode") != "paper"
     return float(rule["min_signals"]), float(cd45) if counts else 0.0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,30 @@
+"""Checks that the settings of all routes share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ctc_mm.errors import ConfigError
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_size(value: Any) -> bool:
+    """Whether a value is a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def check_names(route: str, values: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse settings that a route does not take; None stands for what was not given.
+
+    Raises:
+        ConfigError: unknown settings; all are named, and those that it takes.
+    """
+    unknown = sorted(name for name in set(values) - set(known) if values[name] is not None)
+    if unknown:
+        raise ConfigError(f"route {route} takes no setting {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
