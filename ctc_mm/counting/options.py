@@ -32,8 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "Count CTCs on slides: cells, count card and report of each, tables over all slides and patients. A run that "
         "was stopped goes on where it was when the same command is given again. Exit code 0: all slides counted whole; "
-        "1: something failed, lacks parts or was stopped, or a file or setting is wrong (said at the end); 2: the command "
-        "line cannot be understood.",
+        "1: something failed, lacks parts or was stopped, or a file or setting is wrong (said at the end); 2: the "
+        "command line cannot be understood.",
         EXAMPLE,
     )
     parser.add_argument("inputs", nargs="*", metavar="SLIDE", help="files, folders, 'patterns*.tif', tables of slides")
