@@ -20,6 +20,7 @@ from ctc_mm.counting.crop_rule import CropRule
 from ctc_mm.counting.crop_scores import score_in_batches
 from ctc_mm.counting.damaged_cells import look_until_known, losses_of, use_as_known
 from ctc_mm.counting.engines.build import build_classifier_engine
+from ctc_mm.counting.overview import colour_notes
 from ctc_mm.counting.prefetch import prefetch
 from ctc_mm.counting.records import SlideCount, SlideSpec
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult, TileTask
@@ -166,7 +167,12 @@ class ClassifyRoute:
             drops=done.drops,
             removals=done.removals,
             overview=first.overview,
-            notes=(*details["notes"], *self.crops.notes, *self._threshold_note),
+            notes=(
+                *details["notes"],
+                *colour_notes(details["channels"], self.info.channel, first.overview),
+                *self.crops.notes,
+                *self._threshold_note,
+            ),
         )
 
     def _find(self, task: TileTask) -> _Tile:

@@ -14,6 +14,7 @@ from ctc_mm.counting.detect_stream import payloads_of
 from ctc_mm.counting.engines.base import ModelInfo
 from ctc_mm.counting.foreground import LEAST_CONTRAST
 from ctc_mm.counting.merge import TOO_LARGE, MergedCells, MergeRules, SlideDetections, merge_windows
+from ctc_mm.counting.overview import colour_notes
 from ctc_mm.counting.records import UNIDENTIFIED, CountedCell, Drop, SlideCount, in_order
 from ctc_mm.counting.route import FirstPass, JsonDict, SlidePlan, TileResult
 from ctc_mm.counting.slides import MOST_REGIONS
@@ -82,7 +83,7 @@ def count_of(
         drops=(*pixels.drops(losses), *_dropped_windows(lost, pixels)),
         removals=dict(merged.removals),
         overview=first.overview,
-        notes=(*fit.notes, *_limit_notes(n_full, info)),
+        notes=(*fit.notes, *colour_notes(fit.channels, info.channel, first.overview), *_limit_notes(n_full, info)),
     )
 
 

@@ -192,7 +192,7 @@ def _with_channels(spec: SlideSpec, field: Field, needed: Sequence[str]) -> Slid
         cure = "; without CD45 only mode 'paper' (signals alone) is possible" if missing == ["cd45"] else ""
         raise SlideError(
             f"{spec.name}: no channel {', '.join(missing)} among {', '.join(field.channels)}; name the channels, such "
-            f"as --channels dapi=0,cep8=1,cd45=2{cure}"
+            f"as --channels dapi=0,cep8=1,cd45=2, or in column channels of the table of slides{cure}"
         )
     if all(name in field.channels for name in needed):
         return spec

@@ -123,9 +123,8 @@ class SlideJob:
         context = self._context
         self._state = SlideState(context.out_dir, self.spec, context.identity)
         if self._state.changed:
-            context.progress.tell(
-                f"{self.name}: counted anew, since this has changed: {'; '.join(self._state.changed)}"
-            )
+            start = "counted anew" if self._state.was_counted else "not counted before, begun anew"
+            context.progress.tell(f"{self.name}: {start}, since this has changed: {'; '.join(self._state.changed)}")
         note = self._state.done(self._key)
         is_done = note is not None and has_card(self._folder)
         if not is_done:

@@ -120,7 +120,7 @@ def remove_slide(folder: Path) -> None:
 
 def write_summary(
     out_dir: Path, folders: Sequence[Path], failed: Sequence[JsonDict], options: OutputOptions
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], JsonDict]:
     """Write tables and pages over all slides and patients.
 
     Args:
@@ -130,7 +130,7 @@ def write_summary(
         options: the recovery in them is applied to patients.
 
     Returns:
-        The files, and what was asked for and could not be done (a recovery that cannot be measured).
+        The files, and the summary that they hold.
 
     Raises:
         SlideError: cards that cannot be added up.
@@ -139,7 +139,7 @@ def write_summary(
     cards = [read_card(folder / CARD) for folder in folders]
     summary = make_summary(cards, recovery=options.recovery, failed=failed)
     files = [*write_summary_files(out_dir, summary), write_index(out_dir / INDEX, summary)]
-    return files, list(summary["problems"])
+    return files, summary
 
 
 def _write_report(path: Path, count: SlideCount, card: JsonDict, options: OutputOptions, route: RouteSpec) -> Path:

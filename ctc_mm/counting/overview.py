@@ -17,11 +17,26 @@ from ctc_mm.imaging.display import (
     measure_display_range,
     stretch_for_display,
 )
+from ctc_mm.imaging.tiff_field import RGB_NAMES
 
 # Longest side of an overview.
 OVERVIEW_PX = 2048
+# Grey values of 255 by which the colours of a grey picture differ after JPEG.
+MOST_TINT = 12
 # Tiles begin at multiples of this, so a pixel of the overview never comes from two of them.
 BLOCK_PX = 256
+
+
+def colour_notes(channels: Sequence[str], trained_on: str | None, overview: Overview | None) -> tuple[str, ...]:
+    """What to say where a model of one channel is shown a slide in colour; of three equal planes nothing."""
+    if trained_on is None or tuple(channels) != RGB_NAMES or overview is None:
+        return ()
+    if np.ptp(overview.rgb, axis=-1).max() <= MOST_TINT:
+        return ()
+    return (
+        f"the slide is in colour, the model was trained on {trained_on!r}: colours that it never saw may make it miss "
+        "cells or see false ones; compare some with your own eyes, or train it on slides like this one",
+    )
 
 
 class OverviewPass:

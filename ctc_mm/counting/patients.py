@@ -25,6 +25,8 @@ NOTHING_SEEN = "no part of the slides could be read"
 LIMITS = ("limit_of_blank", "limit_of_detection", "above_blank", "above_detection")
 # Null in the row of a patient of whom no slide could be counted.
 COUNTED = ("ctc", "interval", "unidentified", "if_unidentified_were_ctc", "ctc_per_ml", "correction", *LIMITS)
+# Of notes on slides, so many are shown, each with so many slides by name.
+SHOWN_NOTES, SHOWN_NAMES = 10, 3
 # What must be the same in all slides whose counts are added up.
 ALIKE = ("target", "route")
 
@@ -70,6 +72,8 @@ def make_summary(
         notes.append(f"slides differ in what was counted as {ordered[0]['target']}: {' | '.join(definitions)}")
     if unit == SLIDES and by_role[BLANK]:
         notes.append("a volume is unknown, so blanks and patients are compared by slide, as if all held as much blood")
+    notes += [recovery.note] if isinstance(recovery, Recovery) and recovery.note else []
+    notes += _slide_notes(ordered)
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -113,6 +117,23 @@ def slide_row(card: Card) -> Row:
         **{f"n_{name}": number for name, number in card["counts"].items()},
         "error": "",
     }
+
+
+def _slide_notes(cards: Sequence[Card]) -> list[str]:
+    """What is noted of slides, each remark once, and why a correction that was asked for is not applied."""
+    noted: dict[str, list[str]] = defaultdict(list)
+    for card in cards:
+        reason = (card.get("correction") or {}).get("reason")
+        for text in [*([f"the count is not corrected (--performance): {reason}"] if reason else []), *card["notes"]]:
+            noted[text].append(card["slide"]["name"])
+    shown = [f"{_names(names)}: {text}" for text, names in list(noted.items())[:SHOWN_NOTES]]
+    more = len(noted) - SHOWN_NOTES
+    return shown if more <= 0 else [*shown, f"{more} more notes on slides are in their count cards (count.json)"]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _failed_row(one: Mapping[str, Any]) -> Row:

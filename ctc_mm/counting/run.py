@@ -35,12 +35,14 @@ class RunResult:
         slides: how each slide ended, in the order given.
         summary_files: tables and pages over all slides.
         problems: what was asked for and could not be done, such as a recovery measured by spike-ins that failed.
+        notes: what a reader of the counts should know.
     """
 
     out_dir: Path
     slides: tuple[SlideOutcome, ...]
     summary_files: tuple[Path, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[SlideOutcome, ...]:
@@ -66,6 +68,7 @@ class RunResult:
         yield from (f"failed: {one.name}: {one.error}" for one in self.failed)
         yield from (f"incomplete: {one.name}: {one.lost}" for one in self.incomplete)
         yield from (f"problem: {one}" for one in self.problems)
+        yield from (f"note: {one}" for one in self.notes)
         yield f"results: {self.out_dir}"
 
 
@@ -120,8 +123,8 @@ def count_slides(
         for spec, one in zip(specs, outcomes, strict=True)
         if one.error is not None
     ]
-    files, problems = write_summary(out_dir, folders, failed, options)
-    return RunResult(out_dir, outcomes, tuple(files), tuple(problems))
+    files, summary = write_summary(out_dir, folders, failed, options)
+    return RunResult(out_dir, outcomes, tuple(files), tuple(summary["problems"]), tuple(summary["notes"]))
 
 
 def _run(

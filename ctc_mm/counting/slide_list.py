@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ctc_mm.counting.records import PATIENT, SPIKE_IN, SlideSpec
-from ctc_mm.counting.slide_table import TABLE_SUFFIXES, SlideRow, read_slide_table
+from ctc_mm.counting.slide_table import GIVEN_TWICE, TABLE_SUFFIXES, SlideRow, read_slide_table
 from ctc_mm.errors import CTCError, SlideError
 from ctc_mm.formats.report import SHOWN_PROBLEMS, ConversionReport
 from ctc_mm.imaging.channels import ChannelMap, check_channel_map, is_pattern, parse_channel_map
@@ -158,7 +158,7 @@ class _Finder:
 
     def of_table(self, text: str) -> None:
         """Take the slides of a table."""
-        rows, problems = read_slide_table(text)
+        rows, problems = read_slide_table(text, self._known["spiked"])
         self._problems += problems
         for row in rows:
             self.collect(row.place, lambda place, row=row: self._of_row(place, row))
@@ -239,7 +239,7 @@ class _Finder:
             other = names.setdefault(unicodedata.normalize("NFC", found.spec.name).casefold(), found)
             twin = files.setdefault(_files_of(found.spec.source), found)
             if twin is not found:
-                self._problems.append(f"{found.place}: the slide is given before, by {twin.place}; name it once")
+                self._problems.append(GIVEN_TWICE.format(place=found.place, twin=twin.place))
             elif other is not found:
                 self._problems.append(
                     f"{found.place}: slide name {found.spec.name!r} is that of {other.place} too, and names the folder "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctc_mm.counting.records import ROLES
+from ctc_mm.counting.records import ROLES, SPIKE_IN
 from ctc_mm.errors import SlideError
 from ctc_mm.formats.spreadsheet import WORKBOOK_SUFFIXES, Table, read_table
 from ctc_mm.imaging.channels import parse_channel_map
@@ -19,6 +19,8 @@ TABLE_SUFFIXES = (".csv", ".tsv", *WORKBOOK_SUFFIXES)
 SLIDE, NAME, CHANNELS = "slide", "name", "channels"
 ABOVE_ZERO = ("volume_ml", "dilution", "um_per_px")
 COLUMNS = (SLIDE, NAME, "patient", "role", *ABOVE_ZERO, "spiked", CHANNELS)
+
+GIVEN_TWICE = "{place}: the slide is given before, by {twin}; name it once"
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
@@ -42,13 +44,17 @@ class SlideRow:
     channels: Mapping[str, int | str] | None
 
 
-def read_slide_table(path: str | Path) -> tuple[list[SlideRow], list[str]]:
+def read_slide_table(path: str | Path, spiked: float | None = None) -> tuple[list[SlideRow], list[str]]:
     """Read a table of slides (CSV with ``,`` or ``;``, TSV, XLSX; see ``ctc_mm.formats.spreadsheet``).
 
     Columns, of which only ``slide`` has to be there; upper and lower case, spaces and ``_`` alike:
     ``slide`` (path relative to the table, or absolute), ``name``, ``patient``, ``role`` (patient, blank, spike_in),
     ``volume_ml``, ``dilution``, ``um_per_px``, ``spiked`` (cells added), ``channels`` (``dapi=0,cep8=1``). Empty values
     are not known.
+
+    Args:
+        path: the table.
+        spiked: number of cells added to spike-ins of which the table does not say it.
 
     Returns:
         The rows that can be used, and the problems of the others, each with line, column, value and cure.
@@ -64,11 +70,16 @@ def read_slide_table(path: str | Path) -> tuple[list[SlideRow], list[str]]:
     if not table.lines:
         raise SlideError(f"{table.file}: names no slide; add a line for each")
     rows, problems = [], []
+    first: dict[tuple[Path, str], str] = {}
     for number, values in table.lines:
-        parser = _RowParser(table, f"{table.file}, line {number}", dict(zip(columns, values, strict=True)))
+        place, texts = f"{table.file}, line {number}", dict(zip(columns, values, strict=True))
+        parser = _RowParser(table, place, texts, spiked)
         row = parser.row(path.parent)
         problems += parser.problems
-        if not parser.problems:
+        twin = place if row is None else first.setdefault((row.path, texts.get(CHANNELS, "")), place)
+        if twin != place:
+            problems.append(GIVEN_TWICE.format(place=place, twin=twin))
+        elif not parser.problems:
             rows.append(row)
     return rows, problems
 
@@ -98,13 +109,14 @@ class _RowParser:
         table: where the row is from.
         place: table and line.
         values: column to text.
+        spiked: cells added to spike-ins whose row does not say it.
 
     Attributes:
         problems: messages.
     """
 
-    def __init__(self, table: Table, place: str, values: Mapping[str, str]) -> None:
-        self._table, self._place, self._values = table, place, values
+    def __init__(self, table: Table, place: str, values: Mapping[str, str], spiked: float | None) -> None:
+        self._table, self._place, self._values, self._spiked = table, place, values, spiked
         self.problems: list[str] = []
 
     def row(self, folder: Path) -> SlideRow | None:
@@ -152,6 +164,10 @@ class _RowParser:
         meant = _column_name(role)
         if role and meant not in ROLES:
             self._problem("role", f"must be one of {', '.join(ROLES)}")
+        if meant == SPIKE_IN and self._spiked is None and not self._values.get("spiked"):
+            self.problems.append(
+                f"{self._place}: role {SPIKE_IN} needs the number of added cells in column `spiked` (or --spiked N)"
+            )
         return meant or None
 
     def _number(self, column: str, above_zero: bool) -> float | None:

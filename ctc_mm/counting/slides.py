@@ -90,7 +90,7 @@ def check_pixel_size(spec: SlideSpec, field: Field, model_um_per_px: float | Non
     if not resample:
         raise SlideError(
             f"slide {spec.name} has {field.um_per_px:g} um per px, the model was trained at {model_um_per_px:g}: cells "
-            f"appear {scale:.2g} times as large to it; let it be resampled (--resample), or give the true size "
+            f"appear {1 / scale:.2g} times as large to it; let it be resampled (--resample), or give the true size "
             "(--um-per-px) if the file's is wrong"
         )
     return scale

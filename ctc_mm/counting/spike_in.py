@@ -28,6 +28,7 @@ from ctc_mm.counting.estimates import (
 LARGEST_RECOVERY = 1.5
 LARGEST_LOG = 500.0
 EXACT, QUASI = "exact Poisson", "quasi-Poisson with Student's t"
+ABOVE_ALL = "the given recovery of {value:g} is above 1, as if more cells were found than added"
 KNOWN, KNOWN_INTERVAL = "given without uncertainty", "given with its interval, log-normal"
 
 
@@ -118,12 +119,13 @@ def known_recovery(
     if value > LARGEST_RECOVERY:
         raise ValueError(f"`recovery` is a share: give {value / 100:g} for {value:g} %. Received: {value!r}")
     check_confidence(confidence)
+    note = ABOVE_ALL.format(value=value) if value > 1 else ""
     if interval is None:
-        return Recovery(Estimate(value, value, value, confidence, KNOWN), KNOWN)
+        return Recovery(Estimate(value, value, value, confidence, KNOWN), KNOWN, note=note)
     low, high = interval
     if not 0 < low <= value <= high < math.inf:
         raise ValueError(f"`interval` of a recovery must hold it and lie above 0. Received: {interval} for {value}")
-    return Recovery(Estimate(value, low, high, confidence, KNOWN_INTERVAL), KNOWN_INTERVAL)
+    return Recovery(Estimate(value, low, high, confidence, KNOWN_INTERVAL), KNOWN_INTERVAL, note=note)
 
 
 def recovery_line(

@@ -101,7 +101,7 @@ class SlideState:
 
     Attributes:
         changed: what differs from the run that left the state there, in words; empty where nothing does.
-        has_results: whether a run had begun to measure the slide.
+        was_counted: whether that run had counted the slide to its end.
     """
 
     def __init__(self, out_dir: str | Path, spec: SlideSpec, identity: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class SlideState:
         self._facts = slide_facts(spec, identity)
         self._key = key_of(self._facts)
         former = self._read(SLIDE)
-        self.has_results = (self.folder / FIRST_PASS).is_file()
+        self.was_counted = (self.folder / DONE).is_file()
         self.changed = () if former is None else tuple(_changes(former["facts"], self._facts))
 
     def begin(self) -> None:

@@ -93,7 +93,11 @@ def positive_number(text: str) -> float:
     Raises:
         ValueError: it is none.
     """
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError as error:
+        cure = f" with a point: {text.replace(',', '.')}" if re.fullmatch(r"\d+,\d+", text) else ""
+        raise ValueError(f"must be a number{cure}. Received: {text}") from error
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"must be a finite number above 0. Received: {text}")
     return value

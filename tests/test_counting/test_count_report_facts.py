@@ -115,9 +115,11 @@ def test_correction_by_the_models_test(bright):
     count = replace(bright, model={"name": "m", "window_wh": [320, 320], "um_per_px": 0.6})
     value, note = figure(head_of(make_card(count, performance=performance)), "Corrected count")
     assert value.split(" ")[0] not in ("", "not")
-    assert note == f"by the model's test: 45 of 50 CTC found, 3 false in 200 images (their area {ASSUMED})"
+    advice = "; assumes false CTC per area as in the test: compare with your blanks"
+    assert note == f"by the model's test: 45 of 50 CTC found, 3 false in 200 images (their area {ASSUMED}){advice}"
     known = replace(performance, images_area_px=200 * 640 * 480)
-    assert figure(head_of(make_card(count, performance=known)), "Corrected count")[1].endswith("3 false in 200 images")
+    note = figure(head_of(make_card(count, performance=known)), "Corrected count")[1]
+    assert note.endswith(f"3 false in 200 images{advice}")
     unknown = replace(bright, model={"name": "m"})
     assert figure(head_of(make_card(unknown, performance=performance)), "Corrected count") == (
         "not known",

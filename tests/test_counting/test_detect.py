@@ -197,6 +197,12 @@ def test_a_colour_slide(tmp_path, slide):
     result = count(blob_route(), file_spec(path, um_per_px=1.0))
     assert result.channels == ("red", "green", "blue")
     assert found(result) == found(count(blob_route(), file_spec(slide[0])))
+    assert result.notes == ()  # grey, stored as colours
+    image = cv2.imread(str(path))
+    image[200:260, 200:260, 0] = 0
+    cv2.imwrite(str(path), image)
+    (note,) = count(blob_route(), file_spec(path, um_per_px=1.0)).notes
+    assert note.startswith("the slide is in colour, the model was trained on 'brightfield': ")
 
 
 def test_the_channel_of_the_model_is_taken_by_name(tmp_path, slide):

@@ -11,10 +11,12 @@ from bright_pixels import NAME, write_slide_image
 
 from ctc_mm.counting import units
 from ctc_mm.counting.outputs import OutputOptions
+from ctc_mm.counting.performance import DETECTION, Performance
 from ctc_mm.counting.progress import Silent
 from ctc_mm.counting.route import RouteSpec
 from ctc_mm.counting.run import count_slides
 from ctc_mm.counting.slide_list import find_slides
+from ctc_mm.counting.spike_in import known_recovery
 from ctc_mm.errors import ConfigError, SlideError
 
 NO_REPORT = OutputOptions(report=False)
@@ -136,6 +138,31 @@ def test_changed_settings_start_anew_and_say_so(count, tmp_path):
     assert len(tiles_measured(tmp_path)) == 27
     assert "a: counted anew, since this has changed: route.above: 120 -> 200" in told.lines
     assert [one.kept for one in result.slides] == [False, False, False]
+
+
+def test_slide_that_only_failed_is_not_said_to_be_counted_anew(count, slides, tmp_path):
+    (slides / "c.png").write_bytes(b"no image")
+    assert [one.name for one in count().failed] == ["c"]
+    write_slide_image(slides / "c.png", [(1, 1)])
+    told = Told()
+    count(progress=told)
+    assert [line for line in told.lines if "this has changed" in line] == [
+        line
+        for line in told.lines
+        if line.startswith("c: not counted before, begun anew, since this has changed: files")
+    ]
+    assert any(line.startswith("c: not counted before") for line in told.lines)
+
+
+def test_performance_that_does_not_fit_and_a_recovery_above_1_are_told(count):
+    other = Performance(DETECTION, "WBC", 0.5, "frozen", "validation", 45, 50, 3, 0, 200, "metrics.json")
+    result = count(outputs=OutputOptions(report=False, performance=other, recovery=known_recovery(1.5)))
+    notes = [line for line in result.lines() if line.startswith("note: ")]
+    assert notes == [
+        "note: the given recovery of 1.5 is above 1, as if more cells were found than added",
+        "note: a, b, c: the count is not corrected (--performance): tested on class 'WBC', counted is 'CTC'",
+    ]
+    assert result.is_complete
 
 
 def test_changed_slide_is_counted_anew_and_its_old_result_does_not_outlive_it(count, slides, tmp_path):

@@ -210,6 +210,20 @@ def test_everything_wrong_with_a_table_is_told_at_once(slides):
     ]
 
 
+def test_spike_ins_without_a_number_and_a_slide_twice_are_told_beside_other_problems(slides):
+    text = "slide,role,volume_ml,spiked\nc.tif,spike_in,-1,\np1/a.tif,,,\nc.tif,,2,\n"
+    table = write_table(slides, text)
+    start = f"- {table}, line"
+    lacks = f"{start} 2: role spike_in needs the number of added cells in column `spiked` (or --spiked N)"
+    rest = [
+        f"{start} 2: column 'volume_ml' must be a number above 0, without a unit. Received: '-1'",
+        f"{start} 4: the slide is given before, by {table}, line 2; name it once",
+    ]
+    head = "{} problems with the slides, nothing counted:"
+    assert problems(table).splitlines() == [head.format(3), lacks, *rest]
+    assert problems(table, spiked=50).splitlines() == [head.format(2), *rest]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

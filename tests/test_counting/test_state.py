@@ -47,7 +47,7 @@ def begun(tmp_path, spec, plan):
 def test_nothing_is_known_of_a_new_slide(tmp_path, spec, plan):
     state = SlideState(tmp_path / "out", spec, IDENTITY)
     assert state.changed == ()
-    assert not state.has_results
+    assert not state.was_counted
     assert state.first_pass() is None
     assert state.done("key") is None
     assert [unit.first for unit in state.units_left(plan)] == [0, 2, 4]
@@ -88,7 +88,7 @@ def test_another_route_or_slide_starts_anew(tmp_path, spec, plan, begun, change)
         spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, channels={"dapi": 1}))
     state = SlideState(tmp_path / "out", spec, identity)
     assert len(state.changed) == 1
-    assert state.has_results
+    assert not state.was_counted  # it was begun
     assert state.first_pass() is None
     state.begin()
     assert [unit.first for unit in state.units_left(plan)] == [0, 2, 4]

@@ -60,12 +60,13 @@ def slides(tmp_path):
     [
         ([], "no slide is given"),
         (["slides", "--volume-ml", "-1"], "must be a finite number above 0. Received: -1"),
+        (["slides", "--volume-ml", "7,5"], "must be a number with a point: 7.5. Received: 7,5"),
         (["slides", "--recovery", "0.8,0.9"], "must be a share"),
         (["slides", "--batch-size", "0"], "must be above 0"),
         (["slides", "--workers", "2", "--scheduler", "tcp://a:1"], "uses others: give one"),
         (["slides", "--table", "xlsx"], "invalid choice: 'xlsx'"),
     ],
-    ids=["slides", "volume", "recovery", "batch", "machines", "table"],
+    ids=["slides", "volume", "comma", "recovery", "batch", "machines", "table"],
 )
 def test_bad_usage(count, tmp_path, arguments, said):
     code, _, told = count(*arguments)

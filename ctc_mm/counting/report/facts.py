@@ -22,7 +22,7 @@ REMOVALS = {
     "other_window": "seen in the margin of a window, counted by its neighbour",
     "other_class": "another class scored better in the same place",
     "too_large": "larger than a cell may be, and of no class that is counted",
-    "outside_slide": "beyond the slide's edge",
+    "outside_slide": "boxes in the mirrored padding beyond the slide's edge, no cells of the slide",
     "dropped_window": "in a window that could not be read whole",
     "doubtful_inside_a_cell": "below the threshold, inside a cell that was found",
 }
@@ -108,8 +108,13 @@ def _corrected(card: Card) -> list[JsonDict]:
         f"{number(found['false_positives'])} false in {tested}"
     )
     note += f" (their area {found['test_area_source']})" if found.get("test_area_source") == ASSUMED else ""
+    note += f"; assumes false {card['target']} {_false_rate(found)} as in the test: compare with your blanks"
     value = NOT_KNOWN if found["value"] is None else with_interval(found)
     return [{"name": "Corrected count", "value": value, "note": found.get("reason") or note}]
+
+
+def _false_rate(correction: Mapping[str, Any]) -> str:
+    return "per area" if "test_area_px" in correction else "among other cells"
 
 
 def _spiked(card: Card) -> list[JsonDict]:
