@@ -18,6 +18,7 @@ from common import markdown_table
 
 from ctc_mm.cli import run_cli
 from ctc_mm.counting.count_card import read_card
+from ctc_mm.counting.outputs import CARD
 from ctc_mm.phantoms import BrightfieldPhantomConfig, PhantomSlide, write_slide_set
 
 SIDE_PX, UM_PER_PX, WBCS, DEBRIS = 1120, 0.4, 60, 60
@@ -57,14 +58,19 @@ def compare(slides_dir: Path, counts_dir: Path) -> str:
     """A table in Markdown: each slide's count and interval beside the CTCs on it."""
     with (slides_dir / "truth.csv").open(encoding="utf-8", newline="") as file:
         truth = {row["name"]: int(row["ctcs"]) for row in csv.DictReader(file)}
-    rows, inside = [], 0
+    rows, missing, inside = [], [], 0
     for name, number in truth.items():
-        card = read_card(counts_dir / name / "count.json")
+        file = counts_dir / name / CARD
+        if not file.is_file():
+            missing.append(name)
+            continue
+        card = read_card(file)
         low, high = card["ctc"]["interval"]
         inside += low <= number <= high
         rows.append((name, number, card["ctc"]["count"], f"{low:.1f} to {high:.1f}", card["unidentified"]))
     table = markdown_table(("slide", "CTCs on it", "counted", "interval (95 %)", "unidentified"), rows)
-    return f"{table}\n\nThe truth lies inside the interval on {inside} of {len(rows)} slides."
+    lacking = f"\n\nNot counted, and not in the table: {', '.join(missing)}." if missing else ""
+    return f"{table}\n\nThe truth lies inside the interval on {inside} of {len(rows)} slides.{lacking}"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

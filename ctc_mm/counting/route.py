@@ -20,8 +20,10 @@ class RouteSpec:
     """All that decides what a route does with a slide; it can be sent to another process, which builds it there.
 
     Attributes:
-        name: ``detect``, ``classify`` or ``imfish``.
-        settings: of the route, as JSON values; paths of config and weights among them.
+        name: ``detect``, ``classify``, ``imfish``, or ``package.module:Class`` of your own, which Python must be able
+            to import here and on every worker (PYTHONPATH).
+        settings: of the route, as JSON values; paths of config and weights among them. The route is built with this
+            dict as its one argument.
     """
 
     name: str
@@ -87,14 +89,19 @@ class TileResult:
 
 
 class Route(Protocol):
-    """A way from the pixels of a slide to its cells."""
+    """A way from the pixels of a slide to its cells.
+
+    Built as ``Class(settings)``, with the one dict of ``RouteSpec.settings``: what decides the result, and beside it
+    ``tile_px``, ``threads``, ``batch_size`` and the like where they are given. docs/guides/own_route.md has an example.
+    """
 
     name: str
 
     def identity(self) -> JsonDict:
         """Everything but the slide that decides the result: settings, hashes of config and weights. JSON values.
 
-        How the work is cut and spread (tiles, batches, threads, processes) is not part of it.
+        How the work is cut and spread (tiles, batches, threads, processes) is not part of it: with it in, a run that
+        goes on with other tiles would count every slide anew.
         """
 
     def plan(self, spec: SlideSpec) -> SlidePlan:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 # More patients than this cannot be read in one picture; the table has them all.
 MOST_PATIENTS = 60
+# Up to this, counts are drawn on a linear axis; beyond it on one that is linear up to the other number alone.
+LARGEST_LINEAR, LINEAR_UP_TO = 50, 10
 _TARGET = tuple(value / 255 for value in TARGET_RGB)
 _LINE = tuple(value / 255 for value in OTHERS_RGB[3])
 _GREY = (0.45, 0.45, 0.45)
-_TICKS = (0, 2, 5, *(digit * 10**power for power in range(1, 7) for digit in (1, 3)))
 
 
 def draw_summary(summary: Mapping[str, Any]) -> bytes | None:
@@ -72,17 +73,28 @@ def _draw_patients(axis: Axes, patients: list[Mapping[str, Any]], summary: Mappi
     axis.set_yticks(places, [row["patient"] for row in patients], fontsize="small")
     axis.set_ylim(len(patients) - 0.4, -0.6)
     largest = max(max(row["interval"][1], row["limit_of_detection"] or 0) for row in patients)
-    if largest > 50:
+    is_log = largest > LARGEST_LINEAR
+    if is_log:
         # Patients with hundreds of cells would press the others onto the axis.
-        axis.set_xscale("symlog", linthresh=10)
-        axis.set_xticks([tick for tick in _TICKS if tick <= largest])
+        axis.set_xscale("symlog", linthresh=LINEAR_UP_TO)
+        axis.set_xticks(_log_ticks(largest))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
-    axis.set_xlim(0, None)
+    axis.set_xlim(0, _log_ticks(largest)[-1] if is_log else None)
     left_out = len(summary["patients"]) - len(patients)
     title = f"Patients ({left_out} more in the tables)" if left_out else "Patients"
-    axis.set(xlabel=f"{summary['target'] or 'CTC'} counted, {100 * summary['confidence']:g} % interval", title=title)
+    label = f"{summary['target'] or 'CTC'} counted, {100 * summary['confidence']:g} % interval"
+    axis.set(xlabel=f"{label} (logarithmic from {LINEAR_UP_TO} on)" if is_log else label, title=title)
     _legend(axis, patients)
+
+
+def _log_ticks(largest: float) -> list[int]:
+    """Ticks from 0 to the first one at or above the largest value."""
+    ticks = [0, 2, 5]
+    while ticks[-1] < largest:
+        power = 10 ** ((len(ticks) - 1) // 2)
+        ticks.append(power if len(ticks) % 2 else 3 * power)
+    return ticks
 
 
 def _legend(axis: Axes, patients: list[Mapping[str, Any]]) -> None:

@@ -296,6 +296,16 @@ def test_windows_show_the_slide_and_every_cell_whole(lab):
     assert report.images_without_cells >= 3
 
 
+def test_cells_in_several_windows_are_told(lab):
+    row = [drawn((x, 100, x + 30, 130), "CTC") for x in range(10, 500, 40)]
+    labelled, report = convert(lab, as_qupath(row), cut_px=150, blanks=0)
+    boxes = sum(not cell.is_ignore for image in labelled.images for cell in image.cells)
+    assert boxes == report.kept > 13
+    (told,) = report.notes["slide with cells that several windows show; each window's are counted"]
+    assert told == f"s1: {boxes} boxes in {len(labelled.images)} windows, of 13 cells"
+    assert not any("several windows" in note for note in convert(lab, as_qupath(row[:1]), cut_px=150)[1].notes)
+
+
 def test_windows_of_a_slide_without_cells_teach_what_is_none(lab):
     labelled, report = convert(lab, as_qupath([]), cut_px=128, blanks=3)
     assert len(labelled.images) == 3

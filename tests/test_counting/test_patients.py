@@ -5,13 +5,14 @@ import io
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from numbers_counts import card_of
 
 from ctc_mm.counting.patients import make_summary
 from ctc_mm.counting.performance import Performance
 from ctc_mm.counting.records import AnalysedArea
 from ctc_mm.counting.statistics import known_recovery, limit_of_blank, poisson_interval
-from ctc_mm.counting.summary_figure import draw_summary
+from ctc_mm.counting.summary_figure import _draw_patients, draw_summary
 from ctc_mm.counting.summary_files import SLIDE_COLUMNS, slides_csv, summary_markdown, write_summary_files
 from ctc_mm.errors import SlideError
 
@@ -217,6 +218,15 @@ def test_markdown_has_the_numbers_and_no_broken_table(tmp_path, day):
     tables = [line for line in text.splitlines() if line.startswith("|")]
     columns = {line.replace("\\|", "").count("|") for line in tables}
     assert columns == {9, 10}  # slides and patients
+
+
+def test_figure_says_where_its_axis_is_logarithmic():
+    for counts, label, last in (((3, 70), "(logarithmic from 10 on)", 100), ((3, 7), "interval", None)):
+        axis = Figure().subplots()
+        summary = make_summary([card_of(count, name=f"p{count}", patient=f"P{count}") for count in counts])
+        _draw_patients(axis, summary["patients"], summary)
+        assert axis.get_xlabel().endswith(label)
+        assert last is None or (axis.get_xticks()[-1], axis.get_xlim()[1]) == (last, last)
 
 
 def test_figure_leaves_out_what_it_cannot_show():

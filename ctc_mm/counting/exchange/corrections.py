@@ -30,6 +30,7 @@ UNKNOWN_LABEL = "unknown label"
 NO_CLASS = "object without a class; give it one (QuPath: Annotations, Set selected), or leave such out: --skip-unknown"
 STILL_UNIDENTIFIED = "cell left unidentified: an ignore region, neither cell nor background (or map it with --labels)"
 TOO_LARGE, NOT_COUNTED = "cell larger than a window", "slide without a counted file beside it: changes are not told"
+REPEATED = "slide with cells that several windows show; each window's are counted"
 FEW_BLANKS = "fewer windows without cells than wanted fit on the slide"
 
 
@@ -195,7 +196,13 @@ class _Maker:
         width, height = opened.size_wh
         size = min(self.options.cut_px, width), min(self.options.cut_px, height)
         origins = sorted({*with_cells, *blanks})
-        return [self._window(whole, slide, opened, channels, origin, size) for origin in origins]
+        windows = [self._window(whole, slide, opened, channels, origin, size) for origin in origins]
+        shown = [sum(not cell.is_ignore for cell in window.cells) for window in windows]
+        n_cells = len(cells) - len(too_large)
+        if sum(shown) > n_cells:
+            told = f"{sum(shown)} boxes in {np.count_nonzero(shown)} windows, of {n_cells} cells"
+            self.report.note(REPEATED, f"{slide.name}: {told}")
+        return windows
 
     def _window(
         self,

@@ -92,7 +92,7 @@ def write_report(
         cover=cover_of(card),
         notes=list(card["notes"]),
         overview_lead=_overview_lead(count),
-        gallery_lead=_gallery_lead(count, looks, pictured),
+        gallery_lead=_gallery_lead(count, looks, pictured) + _order_hint(data),
         picture_notes=[note for note in notes if note],
         sizes={"svg": size_histograms(card["size_um"], looks), "lead": _sizes_lead(card)},
         curves=None if performance is None else curves_of(performance),
@@ -218,6 +218,13 @@ def _overview_lead(count: SlideCount) -> str:
     lost = f" Hatched parts {' or '.join(why)}." if why else ""
     missing = " This count came without a picture of the slide." if count.overview is None else ""
     return f"The slide, {size}, with every cell in its place.{lost}{missing}"
+
+
+def _order_hint(data: JsonDict) -> str:
+    """How to see the cells first that a reader should doubt, where the page does not begin with them."""
+    keys = [order["key"] for order in data["orders"]]
+    hint = " Sort by doubt to look first at those nearest to the threshold."
+    return hint if "doubt" in keys[1:] else ""
 
 
 def _gallery_lead(count: SlideCount, looks: Sequence[ClassLook], pictured: Sequence[int]) -> str:
