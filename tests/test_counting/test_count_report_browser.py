@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_counts import EVIL, brightfield_count, crowded_count, imfish_count
+from report_counts import EVIL, brightfield_count, crowded_count, imfish_count, make_spec
 
 from ctc_mm.counting.count_card import make_card
+from ctc_mm.counting.patients import make_summary
 from ctc_mm.counting.records import AnalysedArea, CountedCell, Overview
 from ctc_mm.counting.report.cell_cam import CellCAM
+from ctc_mm.counting.report.index import write_index
 from ctc_mm.counting.report.write import write_report
 from ctc_mm.imaging.field import field_from_arrays
 
@@ -40,6 +42,32 @@ def browser(tmp_path_factory):
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
     yield driver
     driver.quit()
+
+
+def test_index_is_whole_on_a_narrow_screen(browser, tmp_path):
+    cards = [make_card(brightfield_count(spec=make_spec(name, patient=name))[0]) for name in ("p1", "p2")]
+    path = write_index(tmp_path / "index.html", make_summary(cards))
+    size = browser.get_window_size()
+    browser.set_window_size(600, 900)
+    try:
+        browser.get(path.as_uri())
+        sides = browser.execute_script(
+            "return [document.documentElement.scrollWidth - document.documentElement.clientWidth,"
+            " ...[...document.querySelectorAll('.scroll')]"
+            ".map((one) => one.getBoundingClientRect().right - innerWidth)]"
+        )
+        assert max(sides) <= 0
+        # What is wider than its frame can be scrolled to its end; the figure is as wide as its frame.
+        reached = browser.execute_script(
+            "const one = document.querySelector('.scroll'); one.scrollLeft = 1e6;"
+            "const last = one.querySelector('th:last-child').getBoundingClientRect();"
+            "return last.right - one.getBoundingClientRect().right"
+        )
+        assert reached <= 1
+        figure = "const one = document.querySelector('img.figure'); return one.width - one.parentNode.clientWidth"
+        assert browser.execute_script(figure) <= 0
+    finally:
+        browser.set_window_size(size["width"], size["height"])
 
 
 class Opened:

@@ -10,7 +10,7 @@ import pytest
 from report_counts import EVIL, brightfield_count, crowded_count, imfish_count, make_spec
 
 from ctc_mm.counting.count_card import make_card
-from ctc_mm.counting.patients import make_summary
+from ctc_mm.counting.patients import NO_VOLUME, make_summary
 from ctc_mm.counting.performance import read_performance
 from ctc_mm.counting.records import AnalysedArea, CountedCell
 from ctc_mm.counting.report.cell_cam import CellCAM
@@ -260,6 +260,20 @@ def test_index_of_nothing(tmp_path):
     assert "No slide." in page.words
 
 
+def test_index_has_the_reason_beside_the_unknown_concentration_not_in_the_interval(tmp_path):
+    (card,) = [card for card in cards_of_a_day() if card["slide"]["name"] == "p1_a"]
+    card["slide"]["blood_ml"] = None
+    html = write_index(tmp_path / "index.html", make_summary([card])).read_text()
+    assert f'not known<small class="why">{NO_VOLUME}</small></td><td class="span"></td>' in html
+
+
+def test_page_says_how_to_see_doubtful_cells_first(tmp_path):
+    hint = "Sort by doubt to look first at those nearest to the threshold."
+    for count, field in (brightfield_count(), imfish_count()):
+        page = page_of(write_report(tmp_path / "report.html", count, make_card(count), field=field))
+        assert (hint in page.words) is (count.route != "imfish")  # which begins with them
+
+
 def test_index_of_a_day(tmp_path):
     failed = [{"name": EVIL, "patient": "P1", "role": "patient", "error": "cut off; copy it again"}]
     cards = list(cards_of_a_day())
@@ -269,6 +283,7 @@ def test_index_of_a_day(tmp_path):
     page = page_of(path)
     assert [one for one in page.addresses if not one.startswith("data:")] == ["p1_a/report.html"]
     assert page.tags.count("img") == 1  # the figure
+    assert "looked at" in page.words
     for words in ("blank control", "could not be counted: cut off; copy it again", "not told from a blank", "limit of"):
         assert words in page.words
     found = next(card["ctc"]["count"] for card in cards if card["slide"]["name"] == "p1_a")

@@ -158,7 +158,9 @@ def test_upper_case_is_lower_case_also_where_channels_are_given(phantom, tmp_pat
 
 def test_a_missing_channel_is_named_with_the_cure(phantom, tmp_path):
     path = write_slide(tmp_path / "two.ome.tif", phantom.image_cyx[:2, :300, :300], NAMES[:2])
-    with pytest.raises(SlideError, match=r"slide: no channel cd45 among dapi, cep8; .*only mode 'paper'"):
+    with pytest.raises(
+        SlideError, match=r"slide: no channel cd45 among dapi, cep8; .*or in column channels of .*only mode 'paper'"
+    ):
         ImFISHRoute({}).plan(spec_of(path))
     found = count(ImFISHRoute({"mode": "paper"}), spec_of(path))
     assert found.channels == ("dapi", "cep8")
