@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ctc_mm.counting.engines.base import EngineSettings
-from ctc_mm.counting.setting_checks import check_names, is_number, is_size
+from ctc_mm.counting.setting_checks import is_number, is_size, own_settings
 from ctc_mm.errors import ConfigError
 
 
@@ -67,9 +67,7 @@ class DetectSettings:
         Raises:
             ConfigError: an unknown setting, or one out of its range.
         """
-        names, engines = {one.name for one in fields(cls)}, {one.name for one in fields(EngineSettings)}
-        check_names("detect", values, names | engines)
-        return cls(**{name: value for name, value in values.items() if name in names and value is not None})
+        return cls(**own_settings("detect", cls, values, EngineSettings))
 
     def identity(self) -> dict[str, Any]:
         """What decides the result."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ctc_mm.errors import ConfigError
@@ -28,3 +29,14 @@ def check_names(route: str, values: Mapping[str, Any], known: Collection[str]) -
     unknown = sorted(name for name in set(values) - set(known) if values[name] is not None)
     if unknown:
         raise ConfigError(f"route {route} takes no setting {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
+
+
+def own_settings(route: str, kind: type, values: Mapping[str, Any], others: type) -> dict[str, Any]:
+    """Those settings of a ``RouteSpec`` that are fields of ``kind``; fields of ``others`` may stand beside them.
+
+    Raises:
+        ConfigError: a setting that is neither.
+    """
+    names = {one.name for one in fields(kind)}
+    check_names(route, values, names | {one.name for one in fields(others)})
+    return {name: value for name, value in values.items() if name in names and value is not None}
