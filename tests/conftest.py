@@ -1,6 +1,7 @@
 """What every test shares: ctc_mm before mmcv, quiet and single-threaded torch, the real images where they are."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real images not found at {path}; set CTC_MM_DATA to their folder")
     return path
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C is heard by this process and those it starts; a shell lets what it puts into the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

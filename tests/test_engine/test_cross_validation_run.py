@@ -161,14 +161,6 @@ def test_failed_fold_is_named_with_its_error_and_repeated(run):
     assert run.calls() == ["train fold_0 resumed", "test fold_0"]
 
 
-@pytest.fixture
-def ctrl_c():
-    """A shell starts what it puts into the background with Ctrl-C ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_stopping_ends_the_children_and_leaves_a_run_to_go_on_with(run, number):

@@ -135,6 +135,7 @@ def test_what_is_wrong_before_counting_is_one_error_line(count, slides):
     assert told.splitlines()[-1].startswith("error: nowhere/log: ")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("which", "machines"),
     [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGINT, ["--workers", "1"])],
