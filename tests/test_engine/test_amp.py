@@ -55,7 +55,7 @@ print("RESULT", sorted(kinds), weight.dtype, torch.equal(before, weight))
 
 
 def test_the_forward_pass_runs_in_bfloat16_and_the_weights_stay_float32(tmp_path):
-    # In a process of its own: beside other engines that one process has loaded, bfloat16 has ended it.
+    # In a process of its own: once, the process of many tests ended here without a word.
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", TRAINING, str(tmp_path)]
     result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
