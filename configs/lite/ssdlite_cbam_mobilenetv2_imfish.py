@@ -8,6 +8,7 @@ _base_ = [
     '../_base_/schedules/adamw_cosine_24e.py', '../_base_/default_runtime.py'
 ]
 
+input_size = 320
 label = dict(type='ctc_mm.LabelCEP8', mode='full', cache_dir='work_dirs/imfish_cache')
 train_pipeline = [
     dict(type='ctc_mm.LoadField'),
@@ -15,7 +16,7 @@ train_pipeline = [
     # Neither shrunken nor in other colours: signals of three pixels and the stain of each channel make the class.
     dict(type='ctc_mm.ShiftScaleFlip', scale_prob=0),
     dict(type='RandomFlip', prob=0.5, direction='diagonal'),
-    dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),
+    dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'group', 'um_per_px', 'region_xyxy',
@@ -23,16 +24,16 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='ctc_mm.LoadField'),
-    dict(type='Resize', scale=(_base_.input_size, _base_.input_size), keep_ratio=False),
+    dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
     label,  # after Resize: the metric compares in the pixels of the window as it was read
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'group', 'um_per_px', 'region_xyxy'))
 ]
 # Windows of the network's size, so that no signal is resampled.
-train_dataloader = dict(dataset=dict(window_px=_base_.input_size, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(window_px=_base_.input_size, pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(window_px=_base_.input_size, pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(window_px=input_size, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(window_px=input_size, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(window_px=input_size, pipeline=test_pipeline))
 
 model = dict(
     neck=[_base_.model.neck, _base_.attention, _base_.fusion], bbox_head=dict(num_classes=_base_.num_classes))

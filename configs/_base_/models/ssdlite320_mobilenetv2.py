@@ -1,6 +1,5 @@
 """SSDLite on MobileNetV2 at 320 px for the CPU, from stride 8 on, since cells are small (paper 3.1)."""
 
-input_size = 320
 levels = (32, 96, 1280, 512, 256, 256)  # channels of the six levels, finest first
 norm = dict(type='BN', eps=0.001, momentum=0.03)
 
