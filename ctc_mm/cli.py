@@ -96,3 +96,23 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load weights by pickle, which can run code hidden in the file; only for files whose maker you trust",
     )
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that trains takes: see :mod:`ctc_mm.engine.training_options`."""
+    add = parser.add_argument
+    add("--from-scratch", action="store_true", help="random weights: no pretrained backbone, no freeze")
+    add("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+    add(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="keep weights and activations channel after channel of a pixel: same results to rounding, mostly faster",
+    )
+    add(
+        "--deterministic",
+        action="store_true",
+        help="the same weights each time, on a GPU too; an operation that cannot is an error. Not covered: another "
+        "machine, version, or number of processes, threads or loader workers",
+    )
+    add("--ema", action="store_true", help="validate, choose and save a running average of the weights (1 epoch)")

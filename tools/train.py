@@ -6,7 +6,7 @@ example: python tools/train.py configs/ssd_cbam_vgg16_ctc.py --cfg-options data_
 import argparse
 import sys
 
-from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cli import add_config_options, add_training_options, run_cli
 from ctc_mm.cpu import tune_cpu
 
 
@@ -16,8 +16,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_config_options(parser)
     parser.add_argument("--work-dir", help="where logs and weights go (default: work_dirs/<config name>)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the work dir")
-    parser.add_argument("--from-scratch", action="store_true", help="random weights: no pretrained backbone, no freeze")
-    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+    add_training_options(parser)
     parser.add_argument(
         "--track", nargs="+", default=[], metavar="NAME", help="report to tensorboard, mlflow or both as well"
     )
@@ -37,26 +36,26 @@ def main(argv: list[str] | None = None) -> None:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from ctc_mm.engine.amp import use_amp
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
     from ctc_mm.engine.distributed import launched
-    from ctc_mm.engine.pretrained import require_pretrained_weights, train_from_scratch
+    from ctc_mm.engine.pretrained import require_pretrained_weights
     from ctc_mm.engine.setup import load_config, register_all_modules
     from ctc_mm.engine.tracking import add_trackers, check_trackers
+    from ctc_mm.engine.training_options import apply_training_options, require_ema_as_before
     from ctc_mm.engine.work_dir import require_last_checkpoint
 
     use_safe_checkpoints(args.trust_checkpoint)
     config = load_config(args.config, args.cfg_options, args.work_dir)
     register_all_modules(config.get("default_scope"))
     config.resume = args.resume or config.get("resume", False)
+    config = apply_training_options(
+        config, from_scratch=args.from_scratch, amp=args.amp, channels_last=args.channels_last,
+        deterministic=args.deterministic, ema=args.ema,
+    )  # fmt: skip
     if args.resume:
-        require_last_checkpoint(config.work_dir)
-    if args.amp:
-        use_amp(config)
+        require_ema_as_before(config, require_last_checkpoint(config.work_dir), args.trust_checkpoint)
     add_trackers(config, args.track)
     check_trackers(config)
-    if args.from_scratch:
-        config = train_from_scratch(config)
     require_pretrained_weights(config.model, args.trust_checkpoint)
     with launched(config, args.launcher):
         Runner.from_cfg(config).train()

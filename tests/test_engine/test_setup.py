@@ -145,7 +145,8 @@ def test_every_part_is_registered():
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
-            "DroppedCellsHook", "TSNEHook", "EpochSeedHook", "FinishedEpochHook",
+            "DroppedCellsHook", "TSNEHook", "EpochSeedHook", "FinishedEpochHook", "ChannelsLastHook",
+            "TrainingCostHook", "EpochEMAHook",
         },
         METRICS: {"CTCBinaryMetric", "CTCDetMetric"},
         OPTIM_WRAPPERS: {"CPUAmpOptimWrapper"},

@@ -3,6 +3,7 @@
 from ctc_mm.engine.hooks.channels_last_hook import ChannelsLastHook
 from ctc_mm.engine.hooks.dropped_cells_hook import DroppedCellsHook
 from ctc_mm.engine.hooks.early_stopping_hook import DelayedEarlyStoppingHook
+from ctc_mm.engine.hooks.epoch_ema_hook import EpochEMAHook
 from ctc_mm.engine.hooks.epoch_seed_hook import EpochSeedHook
 from ctc_mm.engine.hooks.finished_epoch_hook import FinishedEpochHook
 from ctc_mm.engine.hooks.freeze_backbone_hook import FreezeBackboneHook
@@ -16,6 +17,7 @@ __all__ = [
     "ChannelsLastHook",
     "DelayedEarlyStoppingHook",
     "DroppedCellsHook",
+    "EpochEMAHook",
     "EpochSeedHook",
     "FinishedEpochHook",
     "FreezeBackboneHook",

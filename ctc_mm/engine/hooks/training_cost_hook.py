@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +17,11 @@ from mmengine.runner import Runner
 from ctc_mm.formats.files import write_json
 from ctc_mm.registry import HOOKS
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 COST_FILE = "training_cost.json"
 # Of ru_maxrss: bytes on macOS, kibibytes elsewhere.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -28,9 +33,9 @@ class TrainingCostHook(Hook):
 
     ``epochs``; ``wall_s`` and ``cpu_s`` (all threads, and the loaders' processes once they have ended), summed over the
     parts of a training that was resumed, of each up to its last finished epoch; ``peak_memory_mib`` of the process
-    (resident set) and ``peak_gpu_memory_mib`` (allocated by torch; null without a GPU); ``device``, ``threads`` and
-    ``processes``. Figures are those of the main process. ``complete`` says whether every part was measured: a training
-    that was begun without this hook has no cost.
+    (resident set; null on Windows, which does not tell) and ``peak_gpu_memory_mib`` (allocated by torch; null without a
+    GPU); ``device``, ``threads`` and ``processes``. Figures are those of the main process. ``complete`` says whether
+    every part was measured: a training that was begun without this hook has no cost.
 
     Example::
 
@@ -40,7 +45,7 @@ class TrainingCostHook(Hook):
     priority = "LOWEST"  # after validation and checkpoints of the epoch
 
     def __init__(self) -> None:
-        self._before: dict[str, Any] = {"wall_s": 0.0, "cpu_s": 0.0, "peak_memory_mib": 0.0, "peak_gpu_memory_mib": None}
+        self._before: dict[str, Any] = dict(wall_s=0.0, cpu_s=0.0, peak_memory_mib=None, peak_gpu_memory_mib=None)
         self._complete = True
 
     def before_train(self, runner: Runner) -> None:
@@ -74,8 +79,8 @@ class TrainingCostHook(Hook):
             "epochs": runner.epoch,
             "wall_s": round(before["wall_s"] + time.monotonic() - self._wall, 2),
             "cpu_s": round(before["cpu_s"] + _cpu_seconds() - self._cpu, 2),
-            "peak_memory_mib": round(max(before["peak_memory_mib"], _peak_resident_mib()), 1),
-            "peak_gpu_memory_mib": None if gpu is None else round(max(before["peak_gpu_memory_mib"] or 0, gpu), 1),
+            "peak_memory_mib": _larger(before["peak_memory_mib"], _peak_resident_mib()),
+            "peak_gpu_memory_mib": _larger(before["peak_gpu_memory_mib"], gpu),
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
             "processes": get_world_size(),
@@ -85,9 +90,14 @@ class TrainingCostHook(Hook):
 
 
 def _cpu_seconds() -> float:
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in spent)
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def _peak_resident_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20
+def _peak_resident_mib() -> float | None:
+    return resource and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20
+
+
+def _larger(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(max(known), 1) if known else None
