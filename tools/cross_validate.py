@@ -47,9 +47,9 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.engine.amp import use_amp
     from ctc_mm.engine.checkpoint import use_safe_checkpoints
     from ctc_mm.engine.cross_validation import cross_validate
-    from ctc_mm.engine.cross_validation.fold_run import FoldCommands
     from ctc_mm.engine.cross_validation.options import default_out, read_options
     from ctc_mm.engine.pretrained import require_pretrained_weights, train_from_scratch
+    from ctc_mm.engine.runs.single_run import RunCommands
     from ctc_mm.engine.setup import load_config, register_all_modules
 
     use_safe_checkpoints(args.trust_checkpoint)
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.from_scratch:
         config = train_from_scratch(config)
     require_pretrained_weights(config.get("model") or {}, args.trust_checkpoint)
-    commands = FoldCommands(args.trust_checkpoint, args.other_images)
+    commands = RunCommands(args.trust_checkpoint, args.other_images)
     out_dir = args.out or default_out(args.config, options)
     result = cross_validate(
         config, out_dir, options, name=args.config, jobs=args.jobs, threads=args.threads, again=args.again,

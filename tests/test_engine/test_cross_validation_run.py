@@ -15,9 +15,9 @@ from tiny_cells import draw_cells, write_config
 
 from ctc_mm.datasets import SingleCellDataset
 from ctc_mm.engine.cross_validation import CrossValidationOptions, FoldsFailedError, cross_validate
-from ctc_mm.engine.cross_validation.fold_folder import resume_point
-from ctc_mm.engine.cross_validation.fold_run import FoldCommands
-from ctc_mm.engine.cross_validation.processes import only_run_in, training_environment
+from ctc_mm.engine.runs.processes import only_run_in, training_environment
+from ctc_mm.engine.runs.run_folder import resume_point
+from ctc_mm.engine.runs.single_run import RunCommands
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.errors import ConfigError, LeakError
 
@@ -31,7 +31,7 @@ def pictures_are_not_drawn(monkeypatch):
         monkeypatch.setattr(f"{module}.png_bytes", lambda figure: b"drawn")
 
 
-class FakeCommands(FoldCommands):
+class FakeCommands(RunCommands):
     """Runs the stand-in."""
 
     def train(self, fold, resume):
@@ -376,10 +376,10 @@ def test_numbers_out_of_range(run, wrong):
 
 
 def test_commands_of_a_fold(run, tmp_path):
-    from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
+    from ctc_mm.engine.runs.run_folder import RunFolder
 
-    fold = FoldFolder(tmp_path / "fold_0")
-    words = FoldCommands(trust=True, other_images=True)
+    fold = RunFolder(tmp_path / "fold_0")
+    words = RunCommands(trust=True, other_images=True)
     assert words.train(fold, resume=True)[1:] == [
         str(words.tools / "train.py"), str(fold.config), "--work-dir", str(fold.model), "--resume",
         "--trust-checkpoint",

@@ -12,8 +12,6 @@ from sklearn.metrics import roc_auc_score
 from ctc_mm.datasets.split_files import Fold
 from ctc_mm.engine.cross_validation.cell_summary import binary_options, summarise_cells
 from ctc_mm.engine.cross_validation.drawing import draw_folds_pr, draw_learning
-from ctc_mm.engine.cross_validation.fold_config import config_identity, fold_config, write_config
-from ctc_mm.engine.cross_validation.fold_run import describe_failure, tail
 from ctc_mm.engine.cross_validation.image_summary import headline, summarise_images
 from ctc_mm.engine.cross_validation.learning_curves import curves_csv, drawn_names, mean_curves, read_curves
 from ctc_mm.engine.cross_validation.plan import PlannedFold, changes_between
@@ -21,6 +19,8 @@ from ctc_mm.engine.cross_validation.report import render_html, render_markdown
 from ctc_mm.engine.cross_validation.results import FoldResult, pool_pr_curves, read_pr_curves
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown_spread
 from ctc_mm.engine.cross_validation.statistics import Spread, mean_roc, mean_sd
+from ctc_mm.engine.runs.run_config import config_identity, run_config, write_config
+from ctc_mm.engine.runs.single_run import describe_failure, tail
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions, binary_counts
 from ctc_mm.evaluation.functional import PRCurve, average_precision
@@ -260,7 +260,7 @@ def fold_of(**changes):
 
 def test_fold_config_can_be_resumed_and_read_back(tmp_path):
     config = fold_of()
-    made = fold_config(config, 5, tmp_path / "model")
+    made = run_config(config, 5, tmp_path / "model")
     assert (made.randomness.seed, made.randomness.deterministic) == (5, True)
     assert made.default_hooks.checkpoint.max_keep_ckpts == 2
     assert made.visualizer.vis_backends == [dict(type="LocalVisBackend")]
@@ -272,7 +272,7 @@ def test_fold_config_can_be_resumed_and_read_back(tmp_path):
     write_config(tmp_path / "config.py", made)
     assert Config.fromfile(tmp_path / "config.py").model.type in (dict, "builtins.dict")
     with pytest.raises(ConfigError, match="no `default_hooks.checkpoint`"):
-        fold_config(fold_of(default_hooks=dict(checkpoint=None)), 0, tmp_path)
+        run_config(fold_of(default_hooks=dict(checkpoint=None)), 0, tmp_path)
 
 
 def test_config_identity_tells_values_not_places():

@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from tiny_training import build_runner
 
-from ctc_mm.engine.cross_validation.fold_folder import resume_point
 from ctc_mm.engine.hooks.finished_epoch_hook import NOTE_FILE
+from ctc_mm.engine.runs.run_folder import resume_point
 from ctc_mm.registry import HOOKS
 
 SAVED = {"save_best": "ctc/AP50_CTC", "rule": "greater"}

@@ -18,7 +18,7 @@ from tiny_cells import draw_cells, write_config
 
 from ctc_mm.cli import run_cli
 from ctc_mm.engine.cross_validation import CrossValidationOptions, FoldsFailedError, cross_validate
-from ctc_mm.engine.cross_validation.fold_run import FoldCommands
+from ctc_mm.engine.runs.single_run import RunCommands
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.phantoms import BrightfieldPhantomConfig, write_labelme_set
 
@@ -45,7 +45,7 @@ def tiny(tmp_path_factory):
     return write_config(folder / "tiny.py", draw_cells(folder / "cells"), QUICK)
 
 
-class KilledOnce(FoldCommands):
+class KilledOnce(RunCommands):
     """Writes down the first fold's process, and kills it with SIGKILL in its third epoch."""
 
     def train(self, fold, resume):

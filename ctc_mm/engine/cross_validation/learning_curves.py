@@ -59,11 +59,6 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
     return curves
 
 
-def epochs_trained(model_dir: Path) -> int:
-    """Epochs that have begun, as far as they are logged; 0 before."""
-    return max(read_curves(model_dir).get(LOSS, {}), default=0)
-
-
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:

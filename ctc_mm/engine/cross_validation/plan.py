@@ -12,7 +12,7 @@ from typing import Any
 
 import ctc_mm
 from ctc_mm.datasets.split_files import Fold
-from ctc_mm.engine.cross_validation.processes import LOCK_FILE
+from ctc_mm.engine.runs.processes import LOCK_FILE
 from ctc_mm.errors import ConfigError
 from ctc_mm.formats.files import write_json
 

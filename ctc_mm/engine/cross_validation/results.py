@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
 from ctc_mm.engine.cross_validation.learning_curves import Curve, read_curves
 from ctc_mm.engine.cross_validation.plan import FINAL, PlannedFold
+from ctc_mm.engine.runs.run_folder import RunFolder
 from ctc_mm.errors import AnnotationError
 from ctc_mm.evaluation.functional import PRCurve
 from ctc_mm.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
@@ -49,7 +49,7 @@ class FoldResult:
         return self.fold.name.startswith(FINAL)
 
 
-def read_fold(fold: PlannedFold, folder: FoldFolder) -> FoldResult:
+def read_fold(fold: PlannedFold, folder: RunFolder) -> FoldResult:
     """Read the results of a finished fold.
 
     Raises:

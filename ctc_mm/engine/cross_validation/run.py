@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,26 @@ from mmengine.logging import print_log
 
 from ctc_mm.cli import progress
 from ctc_mm.datasets.split_files import write_split_file
-from ctc_mm.engine.cross_validation.board import Board
 from ctc_mm.engine.cross_validation.cell_summary import binary_options
-from ctc_mm.engine.cross_validation.fold_config import (
-    config_identity,
-    digest_text,
-    fold_config,
-    planned_epochs,
-    write_config,
-)
-from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
-from ctc_mm.engine.cross_validation.fold_run import FoldCommands, FoldOutcome, run_fold
 from ctc_mm.engine.cross_validation.leaks import check_leaks
 from ctc_mm.engine.cross_validation.options import CrossValidationOptions
 from ctc_mm.engine.cross_validation.plan import PlannedFold, plan_json, take_folder
-from ctc_mm.engine.cross_validation.processes import (
-    Children,
-    only_run_in,
-    terminate_as_interrupt,
-    training_environment,
-)
 from ctc_mm.engine.cross_validation.protocols import Study, divide, fold_split, whole_test_split
 from ctc_mm.engine.cross_validation.section import shown_spread
 from ctc_mm.engine.cross_validation.sources import Source, source_of
 from ctc_mm.engine.cross_validation.statistics import Spread
 from ctc_mm.engine.cross_validation.summary import RunFacts, summarise
 from ctc_mm.engine.cross_validation.units import digest_units
+from ctc_mm.engine.runs.board import Board
+from ctc_mm.engine.runs.processes import Children, only_run_in, training_environment
+from ctc_mm.engine.runs.run_all import run_all
+from ctc_mm.engine.runs.run_config import config_identity, digest_text, planned_epochs, run_config, write_config
+from ctc_mm.engine.runs.run_folder import RunFolder
+from ctc_mm.engine.runs.single_run import RunCommands, RunOutcome
 from ctc_mm.engine.setup import set_data_root
 from ctc_mm.errors import ConfigError, CTCError
 from ctc_mm.formats.files import write_json
 
-POLL_S = 0.5
 WARNINGS_FILE = "warnings.json"
 
 
@@ -66,7 +54,7 @@ class CrossValidationResult:
 
     out_dir: Path
     summary: Mapping[str, Any]
-    outcomes: tuple[FoldOutcome, ...]
+    outcomes: tuple[RunOutcome, ...]
 
     def lines(self, most: int = 12) -> list[str]:
         """Mean and SD of the first figures, for a terminal."""
@@ -87,7 +75,7 @@ def cross_validate(
     jobs: int = 1,
     threads: int | None = None,
     again: bool = False,
-    commands: FoldCommands | None = None,
+    commands: RunCommands | None = None,
 ) -> CrossValidationResult:
     """Train and test a config on every fold of its data, and sum the folds up.
 
@@ -114,11 +102,11 @@ def cross_validate(
     """
     if jobs < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"--jobs and --threads must be 1 or more. Received: {jobs}, {threads}")
-    out_dir, commands = Path(out_dir), commands or FoldCommands()
+    out_dir, commands = Path(out_dir), commands or RunCommands()
     study = _study(config, options or CrossValidationOptions())
     with only_run_in(out_dir) as lock:
         digests = _take_folder(config, study, out_dir, name, again)
-        folders = {fold: FoldFolder(out_dir / fold) for fold in digests}
+        folders = {fold: RunFolder(out_dir / fold) for fold in digests}
         waiting = [fold for fold in study.division.folds if not folders[fold.name].is_done(digests[fold.name])]
         told = _warnings(out_dir, study) if waiting else _read_warnings(out_dir)
         for fold in waiting:
@@ -177,7 +165,7 @@ def _other_source(config: Config, options: CrossValidationOptions) -> Source | N
     return source_of(elsewhere)
 
 
-def prepare_fold(config: Config, fold: PlannedFold, folder: FoldFolder, study: Study) -> None:
+def prepare_fold(config: Config, fold: PlannedFold, folder: RunFolder, study: Study) -> None:
     """Write config, split and data of a fold.
 
     Args:
@@ -186,7 +174,7 @@ def prepare_fold(config: Config, fold: PlannedFold, folder: FoldFolder, study: S
         folder: where it lies.
         study: data and division of the run.
     """
-    made = fold_config(config, fold.seed, folder.model)
+    made = run_config(config, fold.seed, folder.model)
     source, other = study.source, study.other
     split = fold_split(fold, study.division.group_of, study.group_key, elsewhere=other is not None)
     write_split_file(folder.split, split)
@@ -205,37 +193,18 @@ def prepare_fold(config: Config, fold: PlannedFold, folder: FoldFolder, study: S
 
 
 def _run_all(
-    folders: Mapping[str, FoldFolder],
+    folders: Mapping[str, RunFolder],
     digests: Mapping[str, Mapping[str, str]],
     children: Children,
-    commands: FoldCommands,
+    commands: RunCommands,
     jobs: int,
     epochs: int | None,
-) -> tuple[FoldOutcome, ...]:
-    """Run every fold, ``jobs`` at a time, and show how far they are; Ctrl-C ends them in order."""
-    board = Board(folders, epochs)
-    with terminate_as_interrupt(), ThreadPoolExecutor(max_workers=jobs) as pool, board.shown():
-        try:
-            waiting: dict[Future[FoldOutcome], str] = {
-                pool.submit(run_fold, name, fold, digests[name], children, commands): name
-                for name, fold in folders.items()
-            }
-            outcomes: dict[str, FoldOutcome] = {}
-            while waiting:
-                ended, _ = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
-                board.refresh()
-                for future in ended:
-                    outcome = future.result()
-                    outcomes[waiting.pop(future)] = outcome
-                    board.finish(outcome)
-        except BaseException:
-            children.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return tuple(outcomes[name] for name in folders)
+) -> tuple[RunOutcome, ...]:
+    board = Board(folders, dict.fromkeys(folders, epochs), "folds")
+    return run_all(folders, digests, children, dict.fromkeys(folders, commands), jobs, board)
 
 
-def _require_all(outcomes: tuple[FoldOutcome, ...], out_dir: Path) -> None:
+def _require_all(outcomes: tuple[RunOutcome, ...], out_dir: Path) -> None:
     failed = [outcome for outcome in outcomes if outcome.problem]
     if failed:
         listed = "\n".join(f"{outcome.name}: {outcome.problem}" for outcome in failed)

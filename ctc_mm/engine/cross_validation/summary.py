@@ -13,8 +13,6 @@ import numpy as np
 import ctc_mm
 from ctc_mm.engine.cross_validation.cell_summary import HEADLINE, summarise_cells
 from ctc_mm.engine.cross_validation.drawing import draw_learning
-from ctc_mm.engine.cross_validation.fold_folder import FoldFolder
-from ctc_mm.engine.cross_validation.fold_run import FoldOutcome
 from ctc_mm.engine.cross_validation.image_summary import headline, summarise_images
 from ctc_mm.engine.cross_validation.learning_curves import curves_csv, drawn_names, mean_curves
 from ctc_mm.engine.cross_validation.options import TRANSFER
@@ -25,6 +23,8 @@ from ctc_mm.engine.cross_validation.results import FoldResult, read_fold
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_spread
 from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.engine.cross_validation.units import PARTS
+from ctc_mm.engine.runs.run_folder import RunFolder
+from ctc_mm.engine.runs.single_run import RunOutcome
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions
 from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_json
 
@@ -50,9 +50,9 @@ class RunFacts:
 
     name: str
     study: Study
-    folders: Mapping[str, FoldFolder]
+    folders: Mapping[str, RunFolder]
     warnings: Sequence[str]
-    outcomes: Sequence[FoldOutcome]
+    outcomes: Sequence[RunOutcome]
     binary: BinaryOptions
 
     @property

@@ -1,4 +1,4 @@
-"""The folder of one fold: what lies in it, and how far it has come."""
+"""The folder of one training and its test: what lies in it, and how far it has come."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ctc_mm.formats.files import atomic_write_text, write_json
 
 
 @dataclass(frozen=True)
-class FoldFolder:
+class RunFolder:
     """``config.py``, ``split.json``, ``data/``, ``model/``, ``test/``, two logs, and marks of what is finished."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """Config of this fold alone, as ``tools/train.py`` and ``tools/test.py`` take it."""
+        """Config of this run alone, as ``tools/train.py`` and ``tools/test.py`` take it."""
         return self.path / "config.py"
 
     @property
     def split(self) -> Path:
-        """Split file with this fold alone."""
+        """Split file of this run alone."""
         return self.path / "split.json"
 
     @property
@@ -65,8 +65,14 @@ class FoldFolder:
         """There once the test has ended too."""
         return self.path / "done.json"
 
+    @property
+    def finished_epochs(self) -> int:
+        """Epochs trained and validated so far (``FinishedEpochHook``)."""
+        note = self.model / NOTE_FILE
+        return int(note.read_text(encoding="utf-8")) if note.is_file() else 0
+
     def is_done(self, digests: Mapping[str, str]) -> bool:
-        """Whether this fold is finished, with this config, split and data."""
+        """Whether this run is finished, with this config, split and data."""
         return self.done_mark.is_file() and _read(self.done_mark).get("digests") == dict(digests)
 
     def done(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The config of one fold: that of the run, reading its part of the data, with its own seed."""
+"""The config of one training among several: with its own seed and folder, and ready to be taken up again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ PLACES = ("work_dir", "data_root", "filename")
 LINE_LENGTH = 110
 
 
-def fold_config(config: Config, seed: int, work_dir: Path) -> Config:
-    """Copy a config for one fold; its data sets are pointed elsewhere afterwards.
+def run_config(config: Config, seed: int, work_dir: Path) -> Config:
+    """Copy a config for one training of several.
 
     Args:
-        config: of the whole run.
-        seed: of this fold's training.
-        work_dir: of this fold's training.
+        config: that all of them have in common.
+        seed: of this training.
+        work_dir: of this training.
+
+    Raises:
+        ConfigError: it keeps no checkpoints.
     """
     config = copy.deepcopy(config)
     config.work_dir = str(work_dir)
@@ -37,7 +40,7 @@ def fold_config(config: Config, seed: int, work_dir: Path) -> Config:
     hook = (config.get("default_hooks") or {}).get("checkpoint")
     if not isinstance(hook, Mapping):
         raise ConfigError(
-            "the config has no `default_hooks.checkpoint`; an interrupted fold goes on from the checkpoints of a "
+            "the config has no `default_hooks.checkpoint`; an interrupted training goes on from the checkpoints of a "
             "CheckpointHook, and the best of them is tested. Add dict(type='CheckpointHook', interval=1, ...)."
         )
     if 0 < hook.get("max_keep_ckpts", -1) < 2:

@@ -1,4 +1,4 @@
-"""One fold from start to end: train, test, note that it is done; every step is taken up where it was left."""
+"""One run from start to end: train, test, note that it is done; every step is taken up where it was left."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctc_mm.engine.cross_validation.fold_folder import FoldFolder, resume_point
-from ctc_mm.engine.cross_validation.processes import Children, Stopped
+from ctc_mm.engine.runs.processes import Children, Stopped
+from ctc_mm.engine.runs.run_folder import RunFolder, resume_point
 from ctc_mm.errors import CTCError, InstallationError
 from ctc_mm.formats.files import write_json
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
 TAIL_LINES = 12
-# What only a fold's size brings about, or a machine's: text in its log -> what to do.
+# What the size of a data set brings about, or a machine's: text in its log -> what to do.
 CURES = {
-    "Expected more than 1 value per channel": "the last batch of this fold holds one image, too few for BatchNorm: add "
-    "train_dataloader.drop_last=True to --cfg-options, or take another batch size (--again: for all folds alike)",
+    "Expected more than 1 value per channel": "the last batch of an epoch holds one image, too few for BatchNorm: add "
+    "train_dataloader.drop_last=True to --cfg-options, or take another batch size (--again: for all alike)",
     "out of memory": "fewer --jobs, or a smaller batch",
     "No space left on device": "make room, or give another --out",
 }
@@ -29,8 +29,8 @@ _ERROR_LINE = re.compile(r"^(error: |\w*(Error|Exception|Interrupt)\b)")
 
 
 @dataclass(frozen=True)
-class FoldCommands:
-    """The command lines of a fold, as a user would type them.
+class RunCommands:
+    """The command lines of a run, as a user would type them.
 
     Attributes:
         trust: pass ``--trust-checkpoint`` on.
@@ -45,18 +45,18 @@ class FoldCommands:
     def __post_init__(self) -> None:
         if not (self.tools / "train.py").is_file():
             raise InstallationError(
-                f"{self.tools}: tools/train.py is not there. Folds are trained by the project's own commands: install "
-                "ctc_mm from a checkout (pip install -e .) and run cross-validation there."
+                f"{self.tools}: tools/train.py is not there. Models are trained by the project's own commands: install "
+                "ctc_mm from a checkout (pip install -e .) and run the command there."
             )
 
-    def train(self, fold: FoldFolder, resume: bool) -> list[str]:
+    def train(self, folder: RunFolder, resume: bool) -> list[str]:
         """Train, or go on with it."""
-        words = [str(self.tools / "train.py"), str(fold.config), "--work-dir", str(fold.model)]
+        words = [str(self.tools / "train.py"), str(folder.config), "--work-dir", str(folder.model)]
         return [sys.executable, *words, *(["--resume"] if resume else []), *self._trust()]
 
-    def test(self, fold: FoldFolder, checkpoint: Path) -> list[str]:
-        """Test on what the fold has kept aside."""
-        words = [str(self.tools / "test.py"), str(fold.config), str(checkpoint), "--out", str(fold.test)]
+    def test(self, folder: RunFolder, checkpoint: Path) -> list[str]:
+        """Test on the config's test set."""
+        words = [str(self.tools / "test.py"), str(folder.config), str(checkpoint), "--out", str(folder.test)]
         other = ["--other-images"] if self.other_images else []
         return [sys.executable, *words, "--speed-images", "0", *other, *self._trust()]
 
@@ -65,14 +65,14 @@ class FoldCommands:
 
 
 @dataclass(frozen=True)
-class FoldOutcome:
-    """How a fold ended.
+class RunOutcome:
+    """How a run ended.
 
     Attributes:
-        name: of the fold.
+        name: of the run.
         was_done: it had been finished before.
         problem: what went wrong, with the end of its log; '' if nothing did.
-        stopped: the user stopped the run before its end.
+        stopped: the user stopped it before its end.
     """
 
     name: str
@@ -81,59 +81,59 @@ class FoldOutcome:
     stopped: bool = False
 
 
-def run_fold(
-    name: str, fold: FoldFolder, digests: Mapping[str, str], children: Children, commands: FoldCommands
-) -> FoldOutcome:
-    """Bring a fold to its end.
+def run_one(
+    name: str, folder: RunFolder, digests: Mapping[str, str], children: Children, commands: RunCommands
+) -> RunOutcome:
+    """Bring a run to its end.
 
     Args:
         name: for messages.
-        fold: with config, split and data in place.
+        folder: with config, split and data in place.
         digests: of config, split and data; written to ``done.json``.
         children: start the processes.
         commands: that are run.
     """
-    if fold.is_done(digests):
-        return FoldOutcome(name, was_done=True)
+    if folder.is_done(digests):
+        return RunOutcome(name, was_done=True)
     try:
-        problem = _train(fold, children, commands) or _test(fold, children, commands, digests)
+        problem = _train(folder, children, commands) or _test(folder, children, commands, digests)
     except Stopped:
-        return FoldOutcome(name, stopped=True)
+        return RunOutcome(name, stopped=True)
     except (CTCError, OSError) as error:
         problem = str(error)
-    return FoldOutcome(name, problem=problem)
+    return RunOutcome(name, problem=problem)
 
 
-def _train(fold: FoldFolder, children: Children, commands: FoldCommands) -> str:
-    if fold.trained() is not None:
+def _train(folder: RunFolder, children: Children, commands: RunCommands) -> str:
+    if folder.trained() is not None:
         return ""
-    checkpoint, reason = resume_point(fold.model)
+    checkpoint, reason = resume_point(folder.model)
     if checkpoint is None:
-        fold.clear()
+        folder.clear()
         if reason:
-            _note(fold.train_log, f"an interrupted training is started anew: {reason}")
+            _note(folder.train_log, f"an interrupted training is started anew: {reason}")
     else:
-        _note(fold.train_log, f"goes on from {checkpoint.name}")
+        _note(folder.train_log, f"goes on from {checkpoint.name}")
     begin = time.monotonic()
-    code = children.run(commands.train(fold, resume=checkpoint is not None), fold.train_log)
+    code = children.run(commands.train(folder, resume=checkpoint is not None), folder.train_log)
     if code:
-        return describe_failure("training", code, fold.train_log)
-    fold.mark_trained(time.monotonic() - begin, resumed=checkpoint is not None)
-    _drop_spare_checkpoints(fold.model)
+        return describe_failure("training", code, folder.train_log)
+    folder.mark_trained(time.monotonic() - begin, resumed=checkpoint is not None)
+    _drop_spare_checkpoints(folder.model)
     return ""
 
 
-def _test(fold: FoldFolder, children: Children, commands: FoldCommands, digests: Mapping[str, str]) -> str:
-    trained = fold.trained() or {}
-    shutil.rmtree(fold.test, ignore_errors=True)  # half a test
+def _test(folder: RunFolder, children: Children, commands: RunCommands, digests: Mapping[str, str]) -> str:
+    trained = folder.trained() or {}
+    shutil.rmtree(folder.test, ignore_errors=True)  # half a test
     begin = time.monotonic()
-    code = children.run(commands.test(fold, fold.path / trained["checkpoint"]), fold.test_log)
+    code = children.run(commands.test(folder, folder.path / trained["checkpoint"]), folder.test_log)
     if code:
-        return describe_failure("test", code, fold.test_log)
-    if not (fold.test / "metrics.json").is_file():
-        return f"the test wrote no {fold.test / 'metrics.json'}; is a metric of ctc_mm in `test_evaluator`?"
+        return describe_failure("test", code, folder.test_log)
+    if not (folder.test / "metrics.json").is_file():
+        return f"the test wrote no {folder.test / 'metrics.json'}; is a metric of ctc_mm in `test_evaluator`?"
     seconds = round(time.monotonic() - begin, 2)
-    write_json(fold.done_mark, {"digests": dict(digests), **trained, "test_seconds": seconds})
+    write_json(folder.done_mark, {"digests": dict(digests), **trained, "test_seconds": seconds})
     return ""
 
 
