@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,32 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real images not found at {path}; set CTC_MM_DATA to their folder")
     return path
+
+
+@contextmanager
+def _registry_scope_kept() -> Iterator[None]:
+    """A scope that a Runner or a tool has chosen ends with the block; the names of later tests are looked up anew."""
+    before = set(_scopes())
+    yield
+    for name in set(_scopes()) - before:
+        del _scopes()[name]
+
+
+def _scopes() -> dict:
+    registry = sys.modules.get("mmengine.registry")  # not imported for tests that need none of it
+    return {} if registry is None else registry.DefaultScope._instance_dict
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry_scope_of_the_module():
+    with _registry_scope_kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def registry_scope_of_the_test():
+    with _registry_scope_kept():
+        yield
 
 
 @pytest.fixture
