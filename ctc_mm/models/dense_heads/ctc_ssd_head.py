@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import SSDHead
+from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from ctc_mm.errors import ConfigError
-from ctc_mm.models.dense_heads.hard_negatives import mine_over_batch, mine_per_image
+from ctc_mm.models.dense_heads.hard_negatives import mine_over_batch, mine_per_image, take_all
+from ctc_mm.models.dense_heads.prior_losses import class_losses
 from ctc_mm.registry import MODELS
 
 KNOWN_TRAIN_KEYS = {
     *("assigner", "sampler", "allowed_border", "pos_weight", "debug", "smoothl1_beta"),  # MMDetection's
-    *("neg_pos_ratio", "mining", "blank_negatives", "ignore_iof_thr"),
+    *("neg_pos_ratio", "mining", "blank_negatives", "ignore_iof_thr", "quality_targets", "focal_gamma"),
 }
-MINERS = {"batch": mine_over_batch, "image": mine_per_image}
+MINERS = {"batch": mine_over_batch, "image": mine_per_image, "all": take_all}
+# Probability of any cell that the untrained head gives a prior where all negatives count (Lin et al. 2017, 4.1).
+FIRST_CELL_PROBABILITY = 0.01
 
 
 @MODELS.register_module()
@@ -33,21 +38,27 @@ class CTCSSDHead(SSDHead):
     ``train_cfg`` takes, beside the assigner::
 
         neg_pos_ratio=1.2       # negatives mined for each positive prior
-        mining='batch'          # or 'image'
+        mining='batch'          # or 'image', or 'all': no mining, for focal_gamma
         blank_negatives=100     # negatives mined where there is no positive at all
         ignore_iof_thr=0.5      # a negative prior with more than this share inside an ignore region is left out
         smoothl1_beta=1.0
+        quality_targets=False   # a positive's target is the IoU of its box with the cell, not 1 (not in the paper)
+        focal_gamma=0.0         # above 0, priors that are right already weigh less (not in the paper)
 
     Args:
+        loss_bbox: a loss of MMDetection on decoded boxes in place of the paper's smooth-L1 on offsets, such as
+            ``dict(type='GIoULoss', loss_weight=2.0)`` (Rezatofighi et al. 2019).
         **kwargs: those of ``mmdet.SSDHead``.
 
     Raises:
         ConfigError: a value of ``train_cfg`` is out of range.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, loss_bbox: dict | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.loss_cls = nn.CrossEntropyLoss(reduction="none")
+        self.loss_cls = nn.CrossEntropyLoss(reduction="none")  # MMDetection's predict looks at it
+        self.loss_bbox = None if loss_bbox is None else MMDET_MODELS.build(loss_bbox)
+        self.reg_decoded_bbox = self.reg_decoded_bbox or self.loss_bbox is not None
         if self.train_cfg:
             self._read_train_cfg(self.train_cfg)
 
@@ -55,7 +66,7 @@ class CTCSSDHead(SSDHead):
         unknown = sorted(set(train_cfg) - KNOWN_TRAIN_KEYS)
         if unknown:
             raise ConfigError(f"train_cfg of CTCSSDHead: unknown keys {unknown}; known: {sorted(KNOWN_TRAIN_KEYS)}.")
-        for name in ("neg_pos_ratio", "blank_negatives", "ignore_iof_thr", "smoothl1_beta"):
+        for name in ("neg_pos_ratio", "blank_negatives", "ignore_iof_thr", "smoothl1_beta", "focal_gamma"):
             value = train_cfg.get(name, 0)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"train_cfg.{name} must be a number; received {value!r}.")
@@ -63,6 +74,8 @@ class CTCSSDHead(SSDHead):
         self.blank_negatives = int(train_cfg.get("blank_negatives", 100))
         self.ignore_iof_thr = float(train_cfg.get("ignore_iof_thr", 0.5))
         self.smoothl1_beta = float(train_cfg.get("smoothl1_beta", 1.0))
+        self.focal_gamma = float(train_cfg.get("focal_gamma", 0.0))
+        self.quality_targets = train_cfg.get("quality_targets", False)
         mining = train_cfg.get("mining", "batch")
         if self.neg_pos_ratio <= 0:
             raise ConfigError(f"train_cfg.neg_pos_ratio must be above 0; received {self.neg_pos_ratio}.")
@@ -70,9 +83,22 @@ class CTCSSDHead(SSDHead):
             raise ConfigError(f"train_cfg.blank_negatives must be 0 or more; received {self.blank_negatives}.")
         if not 0 <= self.ignore_iof_thr < 1:
             raise ConfigError(f"train_cfg.ignore_iof_thr must be in [0, 1); received {self.ignore_iof_thr}.")
+        if self.focal_gamma < 0:
+            raise ConfigError(f"train_cfg.focal_gamma must be 0 or more; received {self.focal_gamma}.")
+        if not isinstance(self.quality_targets, bool):
+            raise ConfigError(f"train_cfg.quality_targets must be True or False; received {self.quality_targets!r}.")
         if mining not in MINERS:
             raise ConfigError(f"train_cfg.mining must be one of {sorted(MINERS)}; received {mining!r}.")
         self.mine = MINERS[mining]
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; without mining background begins likely, or it would drown the cells."""
+        super().init_weights()
+        if self.train_cfg and self.mine is take_all:
+            odds = (1 - FIRST_CELL_PROBABILITY) * self.num_classes / FIRST_CELL_PROBABILITY
+            for branch in self.cls_convs:
+                bias = branch[-1].bias.data.zero_()
+                bias[self.num_classes :: self.cls_out_channels] = math.log(odds)
 
     def loss_by_feat(
         self,
@@ -104,16 +130,35 @@ class CTCSSDHead(SSDHead):
         mineable = ~positive & (label_weights > 0)
         mineable &= ~self._inside_ignored(priors, batch_gt_instances_ignore)
 
-        losses = self.loss_cls(logits.flatten(0, 1), labels.flatten()).view_as(labels)
+        quality, loss_bbox = self._box_terms(priors, deltas, bbox_targets, positive)
+        losses = class_losses(logits.flatten(0, 1), labels.flatten(), quality, self.focal_gamma).view_as(labels)
         mined = self.mine(losses.detach(), positive, mineable, self.neg_pos_ratio, self.blank_negatives)
         # At least one per image, so that blank images weigh as much as one cell and nothing is divided by zero.
         num_positives = positive.sum(1).clamp(min=1).sum()
         loss_cls = losses[positive | mined].sum() / num_positives
-        if self.reg_decoded_bbox:
-            decoded = [self.bbox_coder.decode(torch.cat(p), d) for p, d in zip(priors, deltas, strict=True)]
-            deltas = torch.stack(decoded)
-        loss_bbox = smooth_l1_loss(deltas[positive], bbox_targets[positive], beta=self.smoothl1_beta, reduction="sum")
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox / num_positives)
+
+    def _box_terms(
+        self, priors: list[list[Tensor]], deltas: Tensor, targets: Tensor, positive: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        """Overlap of every positive's box with its cell (N * P,), None unless asked for; and the summed box loss."""
+        found, wanted = deltas[positive], targets[positive]
+        if self.loss_bbox is None and not self.reg_decoded_bbox and not self.quality_targets:
+            return None, smooth_l1_loss(found, wanted, beta=self.smoothl1_beta, reduction="sum")
+        own_priors = torch.stack([torch.cat(levels) for levels in priors])[positive]
+        found_xyxy = self.bbox_coder.decode(own_priors, found)
+        wanted_xyxy = wanted if self.reg_decoded_bbox else self.bbox_coder.decode(own_priors, wanted)
+        if self.reg_decoded_bbox:
+            found, wanted = found_xyxy, wanted_xyxy
+        if self.loss_bbox is None:
+            loss = smooth_l1_loss(found, wanted, beta=self.smoothl1_beta, reduction="sum")
+        else:  # an overlap of nothing has no gradient, and every weight is to take part
+            loss = self.loss_bbox(found, wanted, reduction_override="sum") if len(found) else deltas.sum() * 0
+        if not self.quality_targets:
+            return None, loss
+        quality = torch.zeros_like(positive, dtype=deltas.dtype)
+        quality[positive] = bbox_overlaps(found_xyxy.detach(), wanted_xyxy, is_aligned=True).clamp(0, 1)
+        return quality.flatten(), loss
 
     @staticmethod
     def _flatten(levels: list[Tensor], channels: int) -> Tensor:

@@ -41,6 +41,14 @@ def mine_per_image(losses: Tensor, positive: Tensor, mineable: Tensor, ratio: fl
     return torch.stack(chosen)
 
 
+def take_all(losses: Tensor, positive: Tensor, mineable: Tensor, ratio: float, blank_negatives: int) -> Tensor:
+    """Choose all negatives, as a focal loss wants it (Lin et al. 2017).
+
+    Arguments and result are those of ``mine_over_batch``; the losses and both numbers do not matter.
+    """
+    return mineable
+
+
 def _hardest(losses: Tensor, candidates: Tensor, number: int) -> Tensor:
     chosen = torch.zeros_like(candidates)
     chosen[losses.masked_fill(~candidates, -torch.inf).topk(number).indices] = True

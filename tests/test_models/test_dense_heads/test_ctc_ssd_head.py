@@ -185,7 +185,7 @@ def test_autocast_gives_full_precision_losses():
         (dict(neg_pos_ratio=0), "neg_pos_ratio must be above 0; received 0.0"),
         (dict(blank_negatives=-1), "blank_negatives must be 0 or more"),
         (dict(ignore_iof_thr=1.0), r"ignore_iof_thr must be in \[0, 1\)"),
-        (dict(mining="slide"), r"mining must be one of \['batch', 'image'\]; received 'slide'"),
+        (dict(mining="slide"), r"mining must be one of \['all', 'batch', 'image'\]; received 'slide'"),
         (dict(neg_pos_ration=2), r"unknown keys \['neg_pos_ration'\]"),
         (dict(neg_pos_ratio="1,2"), r"train_cfg\.neg_pos_ratio must be a number; received '1,2'"),
     ],
