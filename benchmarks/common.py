@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctc_mm.cpu import tune_cpu
+from ctc_mm.evaluation.memory import MIB as MIB
+from ctc_mm.evaluation.memory import peak_memory_mib as peak_memory_mib
+from ctc_mm.evaluation.memory import peak_mib as peak_mib
+from ctc_mm.evaluation.memory import resident_mib as resident_mib
 
 if TYPE_CHECKING:
     import torch
     from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
-MIB = 2**20
-KERNEL_STATUS = Path("/proc/self/status")  # Linux
 
 
 @dataclass(frozen=True)
@@ -81,31 +80,6 @@ def clock(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     run()
     wait(device)
     return time.perf_counter() - wall_s, time.process_time() - processor_s
-
-
-def resident_mib() -> float:
-    """Memory that this process has in use now, in MiB; where the kernel does not say, the most so far."""
-    return _kernel_mib("VmRSS") if KERNEL_STATUS.exists() else peak_mib()
-
-
-def peak_mib() -> float:
-    """Most memory that this process has had in use, in MiB."""
-    if KERNEL_STATUS.exists():
-        # Not getrusage: there, a process inherits the peak of the one that started it.
-        return _kernel_mib("VmHWM")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
-
-
-def _kernel_mib(field: str) -> float:
-    return int(re.search(rf"^{field}:\s+(\d+) kB", KERNEL_STATUS.read_text(), re.MULTILINE)[1]) / 1024
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak in MiB: of this process on a CPU, of what torch has allocated on a GPU."""
-    import torch
-
-    return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else peak_mib()
 
 
 def start(threads: int | None) -> None:

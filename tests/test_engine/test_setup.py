@@ -148,7 +148,7 @@ def test_every_part_is_registered():
             "DroppedCellsHook", "TSNEHook", "EpochSeedHook", "FinishedEpochHook", "ChannelsLastHook",
             "TrainingCostHook", "EpochEMAHook",
         },
-        METRICS: {"CTCBinaryMetric", "CTCDetMetric"},
+        METRICS: {"CTCBinaryMetric", "CTCDetMetric", "DetectionRecordMetric"},
         OPTIM_WRAPPERS: {"CPUAmpOptimWrapper"},
         VISBACKENDS: {"MLflowBackend"},
     }  # fmt: skip

@@ -38,6 +38,7 @@ from ctc_mm.evaluation.functional.intervals import clopper_pearson
 from ctc_mm.evaluation.functional.matching import match_class, match_image
 from ctc_mm.evaluation.functional.points import PointMatches, PointScore, match_points, score_points
 from ctc_mm.evaluation.functional.records import ClassMatches, Counts, ImageMatches, ImageRecord
+from ctc_mm.evaluation.functional.resampled import ResampledDetection
 from ctc_mm.evaluation.functional.roc import ScoreCurve, binary_average_precision, roc_auc, roc_curve
 from ctc_mm.evaluation.functional.size_baseline import (
     CellSizes,
@@ -72,6 +73,7 @@ __all__ = [
     "PointMatches",
     "PointScore",
     "ReliabilityBins",
+    "ResampledDetection",
     "ScoreCurve",
     "SizeBaseline",
     "Temperature",
