@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctc_mm.engine.cross_validation.learning_curves import Curve, MeanCurve
 from ctc_mm.engine.cross_validation.statistics import MeanROC
+from ctc_mm.engine.curves.learning_curves import Curve, MeanCurve
 from ctc_mm.evaluation.binary_figures import GREY, MODEL_COLOURS, NamedCurve
 from ctc_mm.evaluation.functional import PRCurve, average_precision
 from ctc_mm.evaluation.output import new_figure, png_bytes

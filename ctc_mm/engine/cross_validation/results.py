@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.engine.cross_validation.learning_curves import Curve, read_curves
 from ctc_mm.engine.cross_validation.plan import FINAL, PlannedFold
+from ctc_mm.engine.curves.learning_curves import Curve, read_curves
 from ctc_mm.engine.runs.run_folder import RunFolder
 from ctc_mm.errors import AnnotationError
 from ctc_mm.evaluation.functional import PRCurve

@@ -14,7 +14,6 @@ import ctc_mm
 from ctc_mm.engine.cross_validation.cell_summary import HEADLINE, summarise_cells
 from ctc_mm.engine.cross_validation.drawing import draw_learning
 from ctc_mm.engine.cross_validation.image_summary import headline, summarise_images
-from ctc_mm.engine.cross_validation.learning_curves import curves_csv, drawn_names, mean_curves
 from ctc_mm.engine.cross_validation.options import TRANSFER
 from ctc_mm.engine.cross_validation.plan import PlannedFold
 from ctc_mm.engine.cross_validation.protocols import Study
@@ -23,6 +22,7 @@ from ctc_mm.engine.cross_validation.results import FoldResult, read_fold
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_spread
 from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.engine.cross_validation.units import PARTS
+from ctc_mm.engine.curves.learning_curves import curves_csv, drawn_names, mean_curves
 from ctc_mm.engine.runs.run_folder import RunFolder
 from ctc_mm.engine.runs.single_run import RunOutcome
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions

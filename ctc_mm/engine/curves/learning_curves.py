@@ -1,4 +1,4 @@
-"""Learning curves: MMEngine's scalars of each fold by epoch, and their mean over folds."""
+"""Learning curves: MMEngine's scalars of each training by epoch, and their mean over folds or seeds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ SCALARS_FILE = "scalars.json"
 LOSS = "loss"
 VALIDATION_PREFIX = "ctc/"
 # One figure of each kind is drawn; the table holds all.
+VALIDATION_LOSS = "ctc/validation_loss"  # of ctc_mm.ValidationLossHook
 DRAWN_FIRST = ("ctc/AUC", "ctc/balanced_log_loss", "ctc/mAP50")
 Curve = dict[int, float]
 
@@ -42,20 +43,32 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
     """Values by epoch from what MMEngine logged in a training's folder.
 
     The training loss is the last mean that was logged in an epoch; validation figures stand at the epoch after which
-    they were measured. A resumed training has a log for each start: where an epoch was trained again, the later holds.
+    they were measured. A resumed training has a log for each start: from the epoch with which a later one begins, the
+    earlier ones no longer hold, nor do they where the folder was trained in anew.
 
     Args:
         model_dir: work dir of a training.
     """
     curves: dict[str, Curve] = {}
     for path in sorted(model_dir.glob(f"*/vis_data/{SCALARS_FILE}")):
-        for line in _lines(path):
-            epoch = line.get("epoch")
-            if LOSS in line and epoch is not None:
-                curves.setdefault(LOSS, {})[int(epoch)] = float(line[LOSS])
-            for name, value in line.items():
-                if name.startswith(VALIDATION_PREFIX) and isinstance(value, int | float):
-                    curves.setdefault(name, {})[int(line["step"])] = float(value)
+        own = _read_log(path)
+        epochs = own.get(LOSS) or {epoch: 0.0 for curve in own.values() for epoch in curve}
+        begin = min(epochs, default=math.inf)
+        for name in {**curves, **own}:
+            before = {epoch: value for epoch, value in curves.get(name, {}).items() if epoch < begin}
+            curves[name] = before | own.get(name, {})
+    return {name: dict(sorted(curve.items())) for name, curve in curves.items() if curve}
+
+
+def _read_log(path: Path) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {}
+    for line in _lines(path):
+        epoch = line.get("epoch")
+        if LOSS in line and epoch is not None:
+            curves.setdefault(LOSS, {})[int(epoch)] = float(line[LOSS])
+        for name, value in line.items():
+            if name.startswith(VALIDATION_PREFIX) and isinstance(value, int | float):
+                curves.setdefault(name, {})[int(line["step"])] = float(value)
     return curves
 
 
