@@ -20,7 +20,8 @@ RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "exp
 VARIABLES = {
     "data_root", "classes", "num_classes", "metainfo", "dataset", "levels", "input_size", "norm", "max_epochs",
     "freeze_epochs", "base_lr", "train_pipeline", "test_pipeline", "custom_imports", "vis_backends", "cudnn_benchmark",
-    "attention", "fusion", "workers", "label",
+    "attention", "fusion", "workers", "label", "channels", "widths", "neck_widths", "swish", "cross_entropy",
+    "box_selection", "train_steps", "train_end", "test_steps", "test_end", "resize",
 }  # fmt: skip
 IDS = ["/".join(path.parts[path.parts.index("configs") + 1 :]) for path in CONFIGS]
 
@@ -33,6 +34,14 @@ def _registered():
 @pytest.fixture(params=CONFIGS, ids=IDS)
 def config(request):
     return load_config(request.param)
+
+
+def box_head(model_cfg):
+    return model_cfg.roi_head.bbox_head if "roi_head" in model_cfg else model_cfg.bbox_head
+
+
+def box_selection(model_cfg):
+    return model_cfg.test_cfg.get("rcnn", model_cfg.test_cfg)
 
 
 def test_there_are_configs():
@@ -68,8 +77,12 @@ def test_every_part_builds(config):
 
 def test_keys_that_no_constructor_checks_are_known(config):
     """Heads and loaders read these dicts by ``get`` or hand them on late: a slip of the pen would change nothing."""
-    assert set(config.model.test_cfg) <= {"nms_pre", "nms", "min_bbox_size", "score_thr", "max_per_img"}
-    assert set(config.model.test_cfg.nms) == {"type", "iou_threshold"}
+    known = {"nms_pre", "nms", "min_bbox_size", "score_thr", "max_per_img"}
+    known |= {"conf_thr"} if config.model.type == "YOLOV3" else set()
+    stages = config.model.test_cfg.values() if "rcnn" in config.model.test_cfg else [config.model.test_cfg]
+    for test_cfg in stages:
+        assert set(test_cfg) <= known
+        assert set(test_cfg.nms) == {"type", "iou_threshold"}
     loader = set(inspect.signature(DataLoader.__init__).parameters) - {"self"}
     for name in ("train", "val", "test"):
         assert set(config[f"{name}_dataloader"]) <= loader
@@ -86,14 +99,15 @@ def test_unknown_keys_fail(config):
     model_cfg.backbone.init_cfg = None
     with pytest.raises(TypeError):
         MODELS.build(dict(copy.deepcopy(model_cfg), bbox_hed={}))
+    box_head(model_cfg).num_clases = 3
     with pytest.raises(TypeError):
-        MODELS.build(dict(copy.deepcopy(model_cfg), bbox_head=dict(model_cfg.bbox_head, num_clases=3)))
+        MODELS.build(model_cfg)
 
 
 def test_classes_agree_everywhere(config):
     for name in ("train", "val", "test"):
         metainfo = config[f"{name}_dataloader"].dataset.metainfo
-        assert len(metainfo.classes) == config.model.bbox_head.num_classes
+        assert len(metainfo.classes) == box_head(config.model).num_classes
         assert metainfo.target in metainfo.classes
         assert config[f"{name}_dataloader"].dataset.data_root == config.data_root
     if config.data_root == "data/ctc/":
@@ -116,6 +130,7 @@ def test_input_size_is_written_once(config):
 
 
 def test_dense_fields_are_not_truncated(config):
-    assert config.model.test_cfg.max_per_img >= 1000
-    assert config.model.test_cfg.score_thr == 0.02
-    assert config.model.test_cfg.nms.iou_threshold == 0.45
+    selection = box_selection(config.model)
+    assert selection.max_per_img >= 1000
+    assert selection.score_thr == 0.02
+    assert selection.nms.iou_threshold == 0.45

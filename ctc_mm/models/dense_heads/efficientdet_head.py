@@ -10,6 +10,7 @@ from mmengine.model import BaseModule, ModuleList, bias_init_with_prob, normal_i
 from torch import Tensor, nn
 
 from ctc_mm.errors import ConfigError
+from ctc_mm.models.layers import SEPARABLE_INIT
 from ctc_mm.registry import MODELS
 
 # Share of anchors that a new network calls a cell: focal loss starts stable (Lin et al. 2017, section 4.1).
@@ -41,7 +42,7 @@ class SharedNet(BaseModule):
         norm_cfg: dict,
         act_cfg: dict,
     ) -> None:
-        super().__init__(init_cfg=dict(type="Xavier", layer="Conv2d", distribution="uniform"))
+        super().__init__(init_cfg=SEPARABLE_INIT)
         widths = [in_channels] + [feat_channels] * stacked_convs
         self.convs = ModuleList(
             DepthwiseSeparableConvModule(before, after, 3, padding=1, bias=False, norm_cfg=None, act_cfg=None)
@@ -52,9 +53,7 @@ class SharedNet(BaseModule):
             for _ in range(num_levels)
         )
         self.activation = build_activation_layer(act_cfg)
-        self.predict = DepthwiseSeparableConvModule(
-            widths[-1], out_channels, 3, padding=1, norm_cfg=None, act_cfg=None
-        )
+        self.predict = DepthwiseSeparableConvModule(widths[-1], out_channels, 3, padding=1, norm_cfg=None, act_cfg=None)
 
     @property
     def last_conv(self) -> nn.Conv2d:

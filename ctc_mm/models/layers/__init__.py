@@ -1,5 +1,6 @@
 """Layers that the models share."""
 
 from ctc_mm.models.layers.cbam import CBAM
+from ctc_mm.models.layers.initialisation import SEPARABLE_INIT
 
-__all__ = ["CBAM"]
+__all__ = ["CBAM", "SEPARABLE_INIT"]

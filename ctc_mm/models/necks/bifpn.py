@@ -11,6 +11,7 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ctc_mm.errors import ConfigError
+from ctc_mm.models.layers import SEPARABLE_INIT
 from ctc_mm.models.necks.levels import check_inputs
 from ctc_mm.registry import MODELS
 
@@ -138,7 +139,7 @@ class BiFPN(BaseModule):
         eps: float = 1e-4,
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(init_cfg or dict(type="Xavier", layer="Conv2d", distribution="uniform"))
+        super().__init__(init_cfg or SEPARABLE_INIT)
         if num_outs < max(2, len(in_channels)):
             raise ConfigError(
                 f"BiFPN: num_outs={num_outs}, but {len(in_channels)} levels arrive (in_channels) and two are the least "
@@ -156,9 +157,7 @@ class BiFPN(BaseModule):
             for channels in entering
         )
         self.num_pooled = num_outs - len(entering)
-        self.layers = ModuleList(
-            BiFPNLayer(num_outs, out_channels, norm_cfg, act_cfg, eps) for _ in range(num_layers)
-        )
+        self.layers = ModuleList(BiFPNLayer(num_outs, out_channels, norm_cfg, act_cfg, eps) for _ in range(num_layers))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Fuse the backbone's levels.
