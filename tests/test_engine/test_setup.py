@@ -140,13 +140,13 @@ def test_every_part_is_registered():
         },
         MODELS: {
             "CBAMNeck", "TransposedConvFusionNeck", "CTCSSDHead", "ImFISHCNN", "PoolFlatten", "CrossModalDistiller",
-            "TwinDataPreprocessor", "AlexNet",
+            "TwinDataPreprocessor", "AlexNet", "BiFPN", "EfficientDetHead",
         },
         WEIGHT_INITIALIZERS: {"PretrainedClassifier", "PretrainedVGG"},
         HOOKS: {
             "FreezeBackboneHook", "DelayedEarlyStoppingHook", "GradCAMHook", "OperatingPointHook", "ProgressHook",
             "DroppedCellsHook", "TSNEHook", "EpochSeedHook", "FinishedEpochHook", "ChannelsLastHook",
-            "TrainingCostHook", "EpochEMAHook",
+            "TrainingCostHook", "EpochEMAHook", "ValidationLossHook",
         },
         METRICS: {"CTCBinaryMetric", "CTCDetMetric", "DetectionRecordMetric"},
         OPTIM_WRAPPERS: {"CPUAmpOptimWrapper"},

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ctc_mm.engine.cross_validation.statistics import mean_sd
+from ctc_mm.evaluation.functional.spread import mean_sd
 
 SCALARS_FILE = "scalars.json"
 LOSS = "loss"
 VALIDATION_PREFIX = "ctc/"
 # One figure of each kind is drawn; the table holds all.
-VALIDATION_LOSS = "ctc/validation_loss"  # of ctc_mm.ValidationLossHook
 DRAWN_FIRST = ("ctc/AUC", "ctc/balanced_log_loss", "ctc/mAP50")
 Curve = dict[int, float]
 

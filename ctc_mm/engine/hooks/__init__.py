@@ -12,6 +12,7 @@ from ctc_mm.engine.hooks.operating_point_hook import OperatingPointHook
 from ctc_mm.engine.hooks.progress_hook import ProgressHook
 from ctc_mm.engine.hooks.training_cost_hook import TrainingCostHook
 from ctc_mm.engine.hooks.tsne_hook import TSNEHook
+from ctc_mm.engine.hooks.validation_loss_hook import ValidationLossHook
 
 __all__ = [
     "ChannelsLastHook",
@@ -26,4 +27,5 @@ __all__ = [
     "ProgressHook",
     "TSNEHook",
     "TrainingCostHook",
+    "ValidationLossHook",
 ]
