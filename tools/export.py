@@ -1,8 +1,10 @@
 """Write a trained model as one file for ONNX Runtime or OpenVINO, with all that counting needs to know of it.
 
-The file is checked against PyTorch before it is kept: scores to 1e-3, boxes at an IoU of 0.99.
+The file is checked against PyTorch before it is kept: scores to 1e-3, boxes at an IoU of 0.99. With --int8 the layers
+are quantised, with ranges from images of the config's training set; --check-ap says what that costs.
 
 example: python tools/export.py configs/ssd_cbam_vgg16_ctc.py work_dirs/ssd/best.pth --format onnx --out ctc.onnx
+         python tools/export.py CONFIG best.pth --format openvino --out ctc_int8.xml --int8 --check-ap test
          python tools/count.py slide.tif --route detect --model ctc.onnx --out counted
 """
 
@@ -27,6 +29,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="PX",
         help="side, or width and height, of the images in training, where the weights do not remember it",
     )
+    parser.add_argument(
+        "--nms",
+        choices=("outside", "inside"),
+        default="outside",
+        help="inside: boxes are selected by the file itself, for programs that know nothing of this project "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--int8", action="store_true", help="quantise layers to 8 bits; faster, and boxes change")
+    parser.add_argument(
+        "--calibration",
+        type=int,
+        default=100,
+        metavar="N",
+        help="training images that --int8 takes the ranges of its layers from (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check-ap", choices=("val", "test"), help="run file and weights on this set of the config and compare figures"
+    )
     return parser.parse_args(argv)
 
 
@@ -35,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     tune_cpu()  # before torch
     from ctc_mm.counting.engines import EngineSettings
-    from ctc_mm.engine.export import export_model
+    from ctc_mm.engine.export import ExportOptions, export_model
 
+    options = ExportOptions(args.nms, args.int8, args.calibration, args.check_ap)
     settings = EngineSettings(
         config=args.config,
         checkpoint=args.checkpoint,
@@ -44,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         trust_checkpoint=args.trust_checkpoint,
         cfg_options=args.cfg_options or {},
     )
-    print(export_model(settings, args.format, args.out).summary())
+    print(export_model(settings, args.format, args.out, options).summary())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser)
-    parser.add_argument("checkpoint", help="weights (.pth)")
+    parser.add_argument("checkpoint", help="weights (.pth), or a file of tools/export.py (.onnx, .xml)")
     parser.add_argument("--out", help="where the results go (default: <work dir>/test)")
     parser.add_argument("--speed-images", type=int, default=8, metavar="N", help="images to measure speed on; 0: none")
     parser.add_argument(

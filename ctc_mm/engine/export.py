@@ -4,26 +4,57 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ctc_mm.counting.engines.base import DETECTOR, ONNXRUNTIME, OPENVINO, EngineSettings, ModelInfo
-from ctc_mm.counting.engines.model_file import FACTS_KEY, ModelFacts
-from ctc_mm.counting.engines.sessions import BOXES, FACTORS, INPUT, PROBABILITIES, SCORES
+from ctc_mm.counting.engines.base import DETECTOR, EngineSettings, ModelInfo
+from ctc_mm.counting.engines.model_file import FLOAT32, INSIDE, INT8, OUTSIDE, BoxRules, ModelFacts
+from ctc_mm.counting.engines.preparation import Preparation
+from ctc_mm.counting.engines.sessions import BOXES, FACTORS, PROBABILITIES, SCORES, SELECTED
 from ctc_mm.counting.engines.torch_engine import TorchModel
-from ctc_mm.engine.export_check import compare_with_torch
-from ctc_mm.engine.export_graph import ClassifierGraph, DetectorGraph
-from ctc_mm.errors import ConfigError, InstallationError
+from ctc_mm.counting.setting_checks import is_size
+from ctc_mm.engine.export_check import CHECKED_IMAGES, compare_with_torch, drawn_images
+from ctc_mm.engine.export_files import ENGINE_OF, WRITERS, require_format, require_packages, trace, versions
+from ctc_mm.engine.export_graph import ClassifierGraph, DetectorGraph, SelectingGraph
+from ctc_mm.engine.quantisation import calibration_images
+from ctc_mm.errors import ConfigError
 
-ONNX = "onnx"
-SUFFIXES = {ONNX: ".onnx", OPENVINO: ".xml"}
-ENGINE_OF = {ONNX: ONNXRUNTIME, OPENVINO: OPENVINO}
 COUNTS = ("images", "boxes")
-# Two, since a size of 1 would be taken for a constant.
-TRACED_BATCH = 2
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What kind of file is made.
+
+    Attributes:
+        nms: of a detector: boxes are selected ``outside`` of the file, by one function for all engines, or ``inside``
+            by its graph, for programs that know nothing of this project.
+        int8: layers in whole numbers of 8 bits instead of float32.
+        calibration_images: of int8: most images of the training set from which the ranges of the layers are taken.
+        check_ap: ``val`` or ``test``: run file and PyTorch on that set of the config, and report what is lost.
+
+    Raises:
+        ConfigError: an unknown word, or no calibration image.
+    """
+
+    nms: str = OUTSIDE
+    int8: bool = False
+    calibration_images: int = 100
+    check_ap: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nms not in (OUTSIDE, INSIDE):
+            raise ConfigError(f"nms must be {OUTSIDE} or {INSIDE}. Received: {self.nms!r}")
+        if self.check_ap not in (None, *SPLITS):
+            raise ConfigError(f"check_ap must be {' or '.join(SPLITS)}. Received: {self.check_ap!r}")
+        if not is_size(self.calibration_images):
+            raise ConfigError(
+                f"calibration_images must be a whole number above 0. Received: {self.calibration_images!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -33,31 +64,37 @@ class ExportReport:
     Attributes:
         paths: the file, and OpenVINO's weights beside it.
         info: of the model.
-        check: how far it is from PyTorch, see ``compare_with_torch``.
+        check: how far it is from PyTorch, see ``compare_with_torch``; with ``check_ap`` the figures of both.
+        precision: ``float32`` or ``int8``.
     """
 
     paths: tuple[Path, ...]
     info: ModelInfo
     check: dict[str, float]
+    precision: str = FLOAT32
 
     def summary(self) -> str:
         """A few lines for the command line."""
         shown = {name: f"{value:.0f}" if name in COUNTS else f"{value:.3g}" for name, value in self.check.items()}
         of_all = ", ".join(f"{name} {value}" for name, value in shown.items())
         size = sum(path.stat().st_size for path in self.paths) / 1e6
+        precision = "" if self.precision == FLOAT32 else f" in {self.precision}"
         return (
-            f"{self.info.kind} {self.info.name} ({', '.join(self.info.classes)}): {size:.1f} MB in "
+            f"{self.info.kind} {self.info.name}{precision} ({', '.join(self.info.classes)}): {size:.1f} MB in "
             f"{', '.join(map(str, self.paths))}\nagainst PyTorch: {of_all}"
         )
 
 
-def export_model(settings: EngineSettings, format_name: str, out: str | Path) -> ExportReport:
+def export_model(
+    settings: EngineSettings, format_name: str, out: str | Path, options: ExportOptions | None = None
+) -> ExportReport:
     """Export the model of a config and a checkpoint, with its facts, and check the file.
 
     Args:
         settings: ``config`` and ``checkpoint``; ``window_px`` and ``cfg_options`` go into the file.
         format_name: ``onnx`` or ``openvino``.
         out: the file to write, ending in ``.onnx`` or ``.xml`` (OpenVINO's weights are written beside it as ``.bin``).
+        options: what kind of file; None: float32, boxes selected outside.
 
     Raises:
         ConfigError: the format or the ending is unknown, or the model cannot be exported.
@@ -65,94 +102,83 @@ def export_model(settings: EngineSettings, format_name: str, out: str | Path) ->
         EngineError: the file gives other results than PyTorch; nothing is left then.
         InstallationError: a package of the exporter is not installed.
     """
-    out = Path(out)
-    if format_name not in SUFFIXES:
-        raise ConfigError(f"format must be {' or '.join(SUFFIXES)}. Received: {format_name!r}")
-    if out.suffix.lower() != SUFFIXES[format_name]:
-        raise ConfigError(f"--out of format {format_name} must end in {SUFFIXES[format_name]}. Received: {out}")
-    require_packages(format_name)
+    out, options = Path(out), options or ExportOptions()
+    require_format(format_name, out)
+    require_packages(format_name, options.int8)
     loaded = TorchModel(replace(settings, device="cpu"))
     if loaded.info.input_chw is None:
         raise ConfigError(
             f"{settings.config}: its test pipeline leaves cells as large as they are, and a file takes one size: add a "
             "Resize to the pipeline, or give --window-px"
         )
-    graph, outputs, rules = _graph_of(loaded)
-    facts = ModelFacts(loaded.info, tuple(loaded.steps), rules, {}, _versions(format_name))
+    graph, outputs, rules = graph_of(loaded, options)
+    images = _calibration(loaded, options) if options.int8 else None
+    facts = facts_of(loaded, format_name, options, rules, images)
     facts.to_text()  # what cannot be written is known before the long part
-    program = _trace(graph, outputs, loaded.info.input_chw)
-    write = {ONNX: _write_onnx, OPENVINO: _write_openvino}[format_name]
+    writer = WRITERS[format_name](trace(graph, outputs, loaded.info.input_chw), images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
         # Two places: an engine may still hold the file that it was checked with.
         draft, final = (Path(folder) / part / out.name for part in ("draft", "final"))
         for path in (draft, final):
             path.parent.mkdir()
-        write(program, facts, draft)
-        check = compare_with_torch(loaded, draft, ENGINE_OF[format_name])
-        written = write(program, replace(facts, check=check), final)
+        writer.write(facts, draft)
+        check = _check(loaded, settings, draft, ENGINE_OF[format_name], options, images)
+        written = writer.write(replace(facts, check=check), final)
         # The weights first: a file that is there can be used.
         paths = tuple(path.replace(out.with_suffix(path.suffix)) for path in sorted(written))
-    return ExportReport(paths, loaded.info, check)
+    return ExportReport(paths, loaded.info, check, facts.precision)
 
 
-def require_packages(format_name: str) -> None:
-    """Say which packages the exporter lacks, all at once.
+def graph_of(loaded: TorchModel, options: ExportOptions) -> tuple[torch.nn.Module, list[str], BoxRules | None]:
+    """What is traced, the names of its outputs, and the rules by which a detector's boxes are selected.
 
     Raises:
-        InstallationError: some are missing.
+        ConfigError: the model cannot be exported, or not so.
     """
-    from importlib.util import find_spec
-
-    wanted = ["onnx", "onnxscript", ENGINE_OF[format_name]]
-    missing = [name for name in wanted if find_spec(name) is None]
-    if missing:
-        raise InstallationError(f"export to {format_name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
-
-
-def _graph_of(loaded: TorchModel) -> tuple[torch.nn.Module, list[str], Any]:
-    if loaded.info.kind == DETECTOR:
-        graph = DetectorGraph(loaded.trained.model, loaded.info.input_chw)
-        return graph, [SCORES, BOXES, FACTORS][: 3 if graph.has_factors else 2], graph.rules()
-    return ClassifierGraph(loaded.trained.model), [PROBABILITIES], None
+    info = loaded.info
+    if info.kind != DETECTOR:
+        if options.nms == INSIDE:
+            raise ConfigError(f"{info.name}: a classifier has no boxes; --nms inside is for detectors")
+        return ClassifierGraph(loaded.trained.model), [PROBABILITIES], None
+    graph = DetectorGraph(loaded.trained.model, info.input_chw)
+    if options.nms == INSIDE:
+        geometry = Preparation(loaded.steps, info).geometry(info.window_wh)
+        return SelectingGraph(graph, geometry, info.name), list(SELECTED), graph.rules()
+    return graph, [SCORES, BOXES, FACTORS][: 3 if graph.has_factors else 2], graph.rules()
 
 
-def _trace(graph: torch.nn.Module, outputs: list[str], input_chw: tuple[int, int, int]) -> Any:
-    """The graph as ONNX, any batch size; without the traces of where its code lay on this machine."""
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-
-    images = torch.zeros(TRACED_BATCH, *input_chw)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            graph.eval(),
-            (images,),
-            input_names=[INPUT],
-            output_names=outputs,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
-    ClearMetadataAndDocStringPass()(program.model)
-    return program
+def _calibration(loaded: TorchModel, options: ExportOptions) -> np.ndarray:
+    info = loaded.info
+    return calibration_images(loaded.config, options.calibration_images, info.input_chw, info.white_level)
 
 
-def _write_onnx(program: Any, facts: ModelFacts, path: Path) -> list[Path]:
-    program.model.metadata_props[FACTS_KEY] = facts.to_text()
-    program.save(path, external_data=False)
-    return [path]
+def facts_of(
+    loaded: TorchModel, format_name: str, options: ExportOptions, rules: BoxRules | None, images: np.ndarray | None
+) -> ModelFacts:
+    """What is written into the file, but for what its check finds."""
+    made_of = versions(format_name, options.int8)
+    facts = ModelFacts(loaded.info, tuple(loaded.steps), rules, {}, made_of, nms=options.nms)
+    if images is None:
+        return facts
+    return replace(facts, precision=INT8, calibration={"images": len(images), "split": "train"})
 
 
-def _write_openvino(program: Any, facts: ModelFacts, path: Path) -> list[Path]:
-    import openvino
+def _check(
+    loaded: TorchModel,
+    settings: EngineSettings,
+    path: Path,
+    engine: str,
+    options: ExportOptions,
+    images: np.ndarray | None,
+) -> dict[str, Any]:
+    """How far the file is from PyTorch: on drawn images, or those whose ranges quantised layers know."""
+    batch = drawn_images(loaded.info.input_chw) if images is None else images[:CHECKED_IMAGES]
+    found = compare_with_torch(loaded, path, engine, batch)
+    if options.check_ap is not None:
+        from ctc_mm.engine.exported_testing import figures_of_both
 
-    onnx_path = path.with_suffix(".onnx")
-    program.save(onnx_path, external_data=False)
-    model = openvino.convert_model(onnx_path)
-    model.set_rt_info(facts.to_text(), FACTS_KEY)
-    openvino.save_model(model, path, compress_to_fp16=False)
-    return [path, path.with_suffix(".bin")]
-
-
-def _versions(format_name: str) -> dict[str, str]:
-    names = ("torch", "onnxscript", "onedl-mmdetection", "onedl-mmpretrain", *([OPENVINO] * (format_name == OPENVINO)))
-    return {name: version(name) for name in names}
+        trust = settings.trust_checkpoint
+        figures = figures_of_both(loaded.config, settings.checkpoint, trust, path, options.check_ap)
+        found |= {name: value for name, value in figures.items() if not np.isnan(value)}
+    return found

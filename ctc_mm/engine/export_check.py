@@ -1,4 +1,4 @@
-"""Whether an exported file says what PyTorch says, on drawn fields of cells."""
+"""Whether an exported file says what PyTorch says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from ctc_mm.counting.engines.base import DETECTOR, EngineSettings, WindowDetections
 from ctc_mm.counting.engines.exported import ExportedClassifier, ExportedDetector
+from ctc_mm.counting.engines.model_file import FLOAT32, OUTSIDE
 from ctc_mm.counting.engines.sessions import BOXES, FACTORS, SCORES
 from ctc_mm.counting.engines.torch_engine import TorchClassifier, TorchDetector, TorchModel
 from ctc_mm.engine.export_graph import DetectorGraph
@@ -18,33 +19,45 @@ MOST_SCORE_DIFFERENCE, LEAST_IOU = 1e-3, 0.99
 # Boxes that fall away where two scores or overlaps differ in the last digit alone.
 MOST_UNMATCHED = 0.01
 CHECKED_IMAGES = 4
+AT_ONE_PLACE = {"iou": LEAST_IOU, "score_difference": MOST_SCORE_DIFFERENCE}
+SAME_CELL = {"iou": 0.5, "score_difference": 1.0}
 
 
-def compare_with_torch(loaded: TorchModel, path: Path, engine: str) -> dict[str, float]:
-    """Run an exported file and PyTorch on the same images, drawn with a fixed seed.
+def compare_with_torch(
+    loaded: TorchModel, path: Path, engine: str, batch: np.ndarray | None = None
+) -> dict[str, float]:
+    """Run an exported file and PyTorch on the same images.
 
     Args:
         loaded: the model in PyTorch.
         path: the exported file.
         engine: that runs it.
+        batch: float32 (N, C, H, W), 0 to 255; None: drawn with a fixed seed.
 
     Returns:
-        ``images``; ``score_difference``, the largest of all priors and classes (of a classifier: of all
-        probabilities); of detectors also ``least_iou`` of a prior's box in both, ``boxes`` that were selected, and
-        ``unmatched``, the share of them that the other has not.
+        ``images``; ``score_difference``, the largest of all priors and classes (where the file selects boxes: of those
+        that both have; of a classifier: of all probabilities); of detectors also ``least_iou`` of a prior's box in both
+        (likewise), ``boxes`` that PyTorch selected, and ``unmatched``, the share of all boxes that the other has not.
+        Of int8 ``mean_score_difference`` too; there, boxes are those above the thresholds, and matched at an IoU of 0.5
+        and any score.
 
     Raises:
-        EngineError: they differ by more than 1e-3 in a score or below an IoU of 0.99 in a box.
+        EngineError: they differ by more than 1e-3 in a score or below an IoU of 0.99 in a box. Of int8, which differs
+            by its nature: a score is no number.
     """
-    settings = EngineSettings(model=str(path), engine=engine, batch_size=CHECKED_IMAGES)
-    batch = drawn_images(loaded.info.input_chw)
-    check = _check_detector if loaded.info.kind == DETECTOR else _check_classifier
-    found = {"images": float(len(batch)), **check(loaded, settings, batch)}
-    wrong = [
-        found["score_difference"] > MOST_SCORE_DIFFERENCE or np.isnan(found["score_difference"]),
-        not found.get("least_iou", 1.0) >= LEAST_IOU,
-        found.get("unmatched", 0.0) > MOST_UNMATCHED,
-    ]
+    batch = drawn_images(loaded.info.input_chw) if batch is None else batch
+    settings = EngineSettings(model=str(path), engine=engine, batch_size=len(batch))
+    is_detector = loaded.info.kind == DETECTOR
+    exported = (ExportedDetector if is_detector else ExportedClassifier).load(settings)
+    check = _check_detector if is_detector else _check_classifier
+    found = {"images": float(len(batch)), **check(loaded, exported, batch)}
+    wrong = [np.isnan(found["score_difference"])]
+    if exported.facts.precision == FLOAT32:
+        wrong += [
+            found["score_difference"] > MOST_SCORE_DIFFERENCE,
+            not found.get("least_iou", 1.0) >= LEAST_IOU,
+            found.get("unmatched", 0.0) > MOST_UNMATCHED,
+        ]
     if any(wrong):
         raise EngineError(
             f"{loaded.info.name}: the exported model differs from PyTorch ({found}; at most {MOST_SCORE_DIFFERENCE} in "
@@ -53,38 +66,77 @@ def compare_with_torch(loaded: TorchModel, path: Path, engine: str) -> dict[str,
     return found
 
 
-def _check_detector(loaded: TorchModel, settings: EngineSettings, batch: np.ndarray) -> dict[str, float]:
-    exported = ExportedDetector.load(settings)
-    ours, theirs = TorchDetector(loaded, settings.batch_size)(batch), exported(batch)
+def _check_detector(loaded: TorchModel, exported: ExportedDetector, batch: np.ndarray) -> dict[str, float]:
+    ours, theirs = TorchDetector(loaded, len(batch))(batch), exported(batch)
+    found = _compare_priors(loaded, exported, batch) if exported.facts.nms == OUTSIDE else _compare_boxes(ours, theirs)
+    near = AT_ONE_PLACE
+    if exported.facts.precision != FLOAT32:
+        lowest = loaded.info.least_score(1.0)
+        ours, theirs, near = *([_above(one, lowest) for one in side] for side in (ours, theirs)), SAME_CELL
+    pairs = list(zip(ours, theirs, strict=True))
+    total = sum(len(one.scores) + len(other.scores) for one, other in pairs)
+    unmatched = sum(count_unmatched(*pair, **near) + count_unmatched(*pair[::-1], **near) for pair in pairs)
+    return found | {
+        "boxes": float(sum(len(one.scores) for one in ours)),
+        "unmatched": unmatched / total if total else 0.0,
+    }
+
+
+def _compare_priors(loaded: TorchModel, exported: ExportedDetector, batch: np.ndarray) -> dict[str, float]:
+    """Largest difference of a score and least IoU of a box over all priors."""
     with torch.inference_mode():
         graph = DetectorGraph(loaded.trained.model, loaded.info.input_chw)
         expected = [one.numpy() for one in graph(torch.from_numpy(batch))]
     raw = exported.raw(batch)
     found = [raw[name] for name in (SCORES, BOXES, FACTORS) if name in raw]
     boxes = found.pop(1).reshape(-1, 4), expected.pop(1).reshape(-1, 4)
-    pairs = list(zip(ours, theirs, strict=True))
-    total = sum(len(one.scores) + len(other.scores) for one, other in pairs)
-    unmatched = sum(count_unmatched(one, other) + count_unmatched(other, one) for one, other in pairs)
-    return {
-        "score_difference": max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)),
-        "least_iou": float(iou_of_pairs(*boxes).min()),
-        "boxes": float(sum(len(one.scores) for one in ours)),
-        "unmatched": unmatched / total if total else 0.0,
-    }
+    differences = [np.abs(a - b) for a, b in zip(found, expected, strict=True)]
+    return _differences(exported, differences) | {"least_iou": float(iou_of_pairs(*boxes).min())}
 
 
-def _check_classifier(loaded: TorchModel, settings: EngineSettings, batch: np.ndarray) -> dict[str, float]:
-    ours = TorchClassifier(loaded, settings.batch_size)(batch)
-    return {"score_difference": float(np.abs(ExportedClassifier.load(settings)(batch) - ours).max())}
+def _compare_boxes(ours: list[WindowDetections], theirs: list[WindowDetections]) -> dict[str, float]:
+    """As :func:`_compare_priors`, over boxes that both have selected, each with the nearest one of its class."""
+    differences, overlaps = [0.0], [1.0]
+    for one, other in zip(ours, theirs, strict=True):
+        for box, score, label in zip(*one, strict=True):
+            same = other.labels == label
+            found = iou_of_pairs(np.broadcast_to(box, (int(same.sum()), 4)), other.boxes_xyxy[same])
+            if (found >= SAME_CELL["iou"]).any():
+                best = int(found.argmax())
+                overlaps.append(float(found[best]))
+                differences.append(float(abs(other.scores[same][best] - score)))
+    return {"score_difference": max(differences), "least_iou": min(overlaps)}
 
 
-def count_unmatched(one: WindowDetections, other: WindowDetections) -> int:
+def _differences(exported: ExportedDetector | ExportedClassifier, differences: list[np.ndarray]) -> dict[str, float]:
+    found = {"score_difference": max(float(one.max()) for one in differences)}
+    if exported.facts.precision != FLOAT32:
+        found["mean_score_difference"] = float(np.mean([one.mean() for one in differences]))
+    return found
+
+
+def _above(found: WindowDetections, score: float) -> WindowDetections:
+    kept = found.scores >= score
+    return WindowDetections(*(part[kept] for part in found))
+
+
+def _check_classifier(loaded: TorchModel, exported: ExportedClassifier, batch: np.ndarray) -> dict[str, float]:
+    ours = TorchClassifier(loaded, len(batch))(batch)
+    return _differences(exported, [np.abs(exported(batch) - ours)])
+
+
+def count_unmatched(
+    one: WindowDetections,
+    other: WindowDetections,
+    iou: float = LEAST_IOU,
+    score_difference: float = MOST_SCORE_DIFFERENCE,
+) -> int:
     """Boxes of ``one`` for which ``other`` has none of the same class, at an IoU of 0.99 and a score to 1e-3."""
     missing = 0
     for box, score, label in zip(*one, strict=True):
-        near = (other.labels == label) & (np.abs(other.scores - score) <= MOST_SCORE_DIFFERENCE)
+        near = (other.labels == label) & (np.abs(other.scores - score) <= score_difference)
         overlaps = iou_of_pairs(np.broadcast_to(box, (int(near.sum()), 4)), other.boxes_xyxy[near])
-        missing += not (overlaps >= LEAST_IOU).any()
+        missing += not (overlaps >= iou).any()
     return missing
 
 

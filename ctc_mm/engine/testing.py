@@ -1,11 +1,11 @@
-"""Testing trained weights of a detector or a classifier: thresholds from validation, figures from test, speed."""
+"""Testing a trained detector or classifier, its weights or its exported file: thresholds, figures, speed."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -25,6 +25,59 @@ from ctc_mm.evaluation.operating_point import (
 from ctc_mm.evaluation.speed import measure_speed, write_speed
 from ctc_mm.models.loading import load_all_weights
 
+EXPORTED_SUFFIXES = (".onnx", ".xml")
+
+
+class Trained(Protocol):
+    """What a test needs of a trained model.
+
+    Attributes:
+        path: of its file.
+        load_from: what MMEngine's runner loads by itself; None: nothing.
+        trained_on: what it remembers of its training set.
+        operating_point: what validation chose; None where it chose nothing.
+    """
+
+    path: str | Path
+    load_from: str | None
+    trained_on: Mapping[str, Any]
+    operating_point: Mapping[str, Any] | None
+
+    def fill(self, runner: Runner) -> None:
+        """Put it into a runner."""
+
+
+class Weights:
+    """A checkpoint, see ``Trained``.
+
+    Args:
+        path: of the file.
+        config: of the model.
+        trust: load by pickle.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another model or other classes.
+    """
+
+    def __init__(self, path: str | Path, config: Config, trust: bool = False) -> None:
+        self.path, self.load_from = path, str(path)
+        self._checkpoint = load_checkpoint_safely(path, trust)
+        check_checkpoint(self._checkpoint, config, path)
+        self.trained_on, self.operating_point = trained_on(self._checkpoint), frozen_operating_point(self._checkpoint)
+
+    def fill(self, runner: Runner) -> None:
+        """See ``Trained``; MMEngine's loading alone would test what it left random."""
+        load_all_weights(runner.model, self._checkpoint, self.path)
+
+
+def open_trained(path: str | Path, config: Config, trust: bool = False) -> Trained:
+    """Weights (``.pth``), or a file that tools/export.py made (``.onnx``, ``.xml``)."""
+    if Path(path).suffix.lower() not in EXPORTED_SUFFIXES:
+        return Weights(path, config, trust)
+    from ctc_mm.engine.exported_testing import ExportedFile
+
+    return ExportedFile(path, config)
+
 
 def evaluate(
     config: Config,
@@ -42,7 +95,7 @@ def evaluate(
 
     Args:
         config: the model's config.
-        checkpoint_path: its weights.
+        checkpoint_path: its weights, or the file that tools/export.py made of them.
         out_dir: gets what the metric writes (``metrics.json``, ``pr_curve.png`` or ``roc.png``, ...), the log and
             ``speed.json``; of a classifier ``val/`` too, where the operating point had to be chosen.
         trust: load the file by pickle, which may run code in it.
@@ -58,14 +111,13 @@ def evaluate(
         CheckpointError: the weights cannot be read, do not fit the model, or were trained for other classes or images.
     """
     kind = kind_of_config(config)
-    checkpoint = load_checkpoint_safely(checkpoint_path, trust)
-    check_checkpoint(checkpoint, config, checkpoint_path)
+    trained = open_trained(checkpoint_path, config, trust)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    config = _config_for_test(config, checkpoint, checkpoint_path, out_dir)
-    point = frozen_operating_point(checkpoint)
+    config = _config_for_test(config, trained, out_dir)
+    point = trained.operating_point
     if point is None:
-        point = choose_on_validation(config, checkpoint, out_dir / "val" if kind == CLASSIFIER else None)
+        point = choose_on_validation(config, trained, out_dir / "val" if kind == CLASSIFIER else None)
     config.test_evaluator = _evaluators(config.test_evaluator)
     for evaluator in filter(is_ctc_metric, config.test_evaluator):
         evaluator.update(out_dir=str(out_dir), operating_point=None)
@@ -74,26 +126,24 @@ def evaluate(
     if point is not None:
         apply_operating_point(config.test_evaluator, point)
     runner = Runner.from_cfg(config)
-    load_all_weights(runner.model, checkpoint, checkpoint_path)  # the runner alone would test what it left random
+    trained.fill(runner)
     dataset = runner.test_loop.dataloader.dataset
-    trained = dict(trained_on(checkpoint))
+    remembered = dict(trained.trained_on)
     # A distilled model looks at fewer channels than it was trained on.
-    trained["channel"] = getattr(runner.model, "input_channel", trained.get("channel"))
-    check_images(trained, dataset.metainfo, checkpoint_path, other_images)
+    remembered["channel"] = getattr(runner.model, "input_channel", remembered.get("channel"))
+    check_images(remembered, dataset.metainfo, checkpoint_path, other_images)
     metrics = runner.test()
     if speed_images:
         _measure_speed(runner, kind, speed_images, out_dir / "speed.json")
     return metrics
 
 
-def choose_on_validation(
-    config: Config, checkpoint: Mapping[str, Any], out_dir: Path | None = None
-) -> dict[str, Any] | None:
-    """Validate the weights of ``config.load_from`` and return the operating point; None if there is nothing to choose.
+def choose_on_validation(config: Config, trained: Trained, out_dir: Path | None = None) -> dict[str, Any] | None:
+    """Validate a trained model and return the operating point; None if there is nothing to choose.
 
     Args:
         config: the model's config.
-        checkpoint: what ``config.load_from`` holds.
+        trained: the model.
         out_dir: gets what the metric writes of the validation set; None writes nothing.
 
     Raises:
@@ -112,7 +162,7 @@ def choose_on_validation(
             evaluator.out_dir = str(out_dir)
         config.work_dir = str(out_dir)
     runner = Runner.from_cfg(config)
-    load_all_weights(runner.model, checkpoint, config.load_from)
+    trained.fill(runner)
     runner.val()
     point = published_operating_point()
     if point is None:
@@ -120,13 +170,13 @@ def choose_on_validation(
     return point
 
 
-def _config_for_test(config: Config, checkpoint: Mapping[str, Any], path: str | Path, out_dir: Path) -> Config:
-    """A copy that loads ``path``, logs to ``out_dir``, and reads images as training did."""
+def _config_for_test(config: Config, trained: Trained, out_dir: Path) -> Config:
+    """A copy that loads the weights, logs to ``out_dir``, and reads images as training did."""
     config = copy.deepcopy(config)
     config.work_dir = str(out_dir)  # the log too
-    config.load_from, config.resume = str(path), False
+    config.load_from, config.resume = trained.load_from, False
     without_trackers(config)
-    level = trained_on(checkpoint).get("white_level")
+    level = trained.trained_on.get("white_level")
     if level is not None and kind_of_config(config) == CLASSIFIER:
         for dataset in datasets_of(config, ("val", "test")):
             if str(dataset.get("type")).endswith("SingleCellDataset"):

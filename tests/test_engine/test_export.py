@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +13,8 @@ from tiny_engines import CLASSIFIER, DETECTOR, write_classifier, write_detector
 from ctc_mm.cli import run_cli
 from ctc_mm.counting.engines import EngineSettings
 from ctc_mm.engine import export as export_module
-from ctc_mm.engine import export_check
-from ctc_mm.engine.export import export_model
+from ctc_mm.engine import export_check, export_files
+from ctc_mm.engine.export import ExportOptions, export_model
 from ctc_mm.errors import CheckpointError, ConfigError, InstallationError
 
 
@@ -61,15 +60,17 @@ def test_head_that_cannot_be_exported_is_named(tmp_path):
 
 
 def test_file_that_fails_its_check_is_not_left(tmp_path, monkeypatch):
-    class Program:
+    class Writer:
         """Writes a file that is no model."""
 
-        model = SimpleNamespace(metadata_props={})
+        def __init__(self, program, images):
+            pass
 
-        def save(self, path, external_data):
+        def write(self, facts, path):
             path.write_bytes(b"no model")
 
-    monkeypatch.setattr(export_module, "_trace", lambda *arguments: Program())
+    monkeypatch.setattr(export_module, "trace", lambda *arguments: None)
+    monkeypatch.setitem(export_files.WRITERS, "onnx", Writer)
     out = tmp_path / "out" / "a.onnx"
     with pytest.raises(CheckpointError, match="cannot be read as a model of ONNX"):
         export_model(EngineSettings(**write_detector(tmp_path)), "onnx", out)
@@ -87,10 +88,11 @@ def test_command_line_hands_on_what_it_was_given(tool, monkeypatch, capsys):
     given = []
     monkeypatch.setattr(export_module, "export_model", lambda *arguments: given.append(arguments) or Said())
     arguments = ["a.py", "a.pth", "--format", "openvino", "--out", "a.xml", "--window-px", "40", "50"]
+    arguments += ["--nms", "inside", "--int8", "--calibration", "7", "--check-ap", "val"]
     assert run_cli(tool.main, [*arguments, "--cfg-options", "model.test_cfg.score_thr=0.2"]) == 0
     options = {"model.test_cfg.score_thr": 0.2}
     settings = EngineSettings(config="a.py", checkpoint="a.pth", window_px=[40, 50], cfg_options=options)
-    assert given == [(settings, "openvino", "a.xml")]
+    assert given == [(settings, "openvino", "a.xml", ExportOptions("inside", True, 7, "val"))]
     assert capsys.readouterr().out == "written\n"
 
 

@@ -16,7 +16,7 @@ from tiny_cells import draw_cells, write_config
 from ctc_mm.engine.checkpoint import load_checkpoint_safely
 from ctc_mm.engine.distributed import launched
 from ctc_mm.engine.setup import load_config, register_all_modules
-from ctc_mm.engine.testing import choose_on_validation
+from ctc_mm.engine.testing import Weights, choose_on_validation
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.predictions import read_predictions
@@ -70,7 +70,7 @@ def test_validation_counts_no_cell_twice_and_equals_that_of_one_process(run, tmp
     config = load_config(run / "tiny.py", {"custom_hooks": []}, tmp_path)
     last = run / "work" / "epoch_2.pth"
     config.load_from = str(last)
-    point = choose_on_validation(config, load_checkpoint_safely(last), tmp_path / "alone")
+    point = choose_on_validation(config, Weights(last, config), tmp_path / "alone")
     alone = read_predictions(tmp_path / "alone" / "predictions.csv")
     assert list(alone.cell_id) == list(together.cell_id)
     np.testing.assert_allclose(alone.score, together.score, atol=1e-5)

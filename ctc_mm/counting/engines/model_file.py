@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ctc_mm.counting.engines.base import ModelInfo
 from ctc_mm.errors import CheckpointError, ConfigError
 
 FACTS_KEY = "ctc_mm"  # in ONNX's metadata and in OpenVINO's runtime information
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = (1, 2)  # files of 1 have boxes of all priors, in float32
+OUTSIDE, INSIDE = "outside", "inside"
+FLOAT32, INT8 = "float32", "int8"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class ModelFacts:
         boxes: of a detector; None of a classifier.
         check: how far the file was from PyTorch when it was made.
         software: versions it was made with.
+        nms: whether boxes are selected ``outside`` of the file, or ``inside`` by its graph.
+        precision: ``float32``, or ``int8`` where layers were quantised.
+        calibration: of int8: how many images of which set the ranges of its layers were taken from, and how.
     """
 
     info: ModelInfo
@@ -54,6 +60,16 @@ class ModelFacts:
     boxes: BoxRules | None
     check: Mapping[str, float]
     software: Mapping[str, str]
+    nms: str = OUTSIDE
+    precision: str = FLOAT32
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.nms not in (OUTSIDE, INSIDE) or self.precision not in (FLOAT32, INT8):
+            raise ConfigError(
+                f"a file's nms is {OUTSIDE} or {INSIDE}, its precision {FLOAT32} or {INT8}. Received: {self.nms!r}, "
+                f"{self.precision!r}"
+            )
 
     def to_text(self) -> str:
         """As JSON.
@@ -68,6 +84,9 @@ class ModelFacts:
             "boxes": None if self.boxes is None else asdict(self.boxes),
             "check": dict(self.check),
             "software": dict(self.software),
+            "nms": self.nms,
+            "precision": self.precision,
+            "calibration": dict(self.calibration),
         }
         try:
             return json.dumps(content, allow_nan=False)
@@ -92,8 +111,9 @@ class ModelFacts:
             raise CheckpointError(f"{path}: says nothing of its classes and windows; make it with tools/export.py")
         try:
             content = json.loads(text)
-            if content["format"] != FORMAT:
-                raise ConfigError(f"its facts are of format {content['format']}, this version reads {FORMAT}")
+            if content["format"] not in READ_FORMATS:
+                read = " and ".join(map(str, READ_FORMATS))
+                raise ConfigError(f"its facts are of format {content['format']}, this version reads {read}")
             rules = content["boxes"]
             return cls(
                 info=ModelInfo.from_json(content["info"]),
@@ -101,6 +121,9 @@ class ModelFacts:
                 boxes=None if rules is None else BoxRules(**{**rules, "level_sizes": tuple(rules["level_sizes"])}),
                 check=content["check"],
                 software=content["software"],
+                nms=content.get("nms", OUTSIDE),
+                precision=content.get("precision", FLOAT32),
+                calibration=content.get("calibration", {}),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}: its facts cannot be read ({error}); export the model anew") from error

@@ -12,6 +12,23 @@ from ctc_mm.counting.engines.model_file import BoxRules
 from ctc_mm.counting.engines.preparation import Geometry
 
 
+def selected_boxes(
+    scores: np.ndarray, labels: np.ndarray, boxes_xyxy: np.ndarray, geometry: Geometry, least: float = 0.0
+) -> WindowDetections:
+    """Boxes of one window that a graph has selected itself, see ``engine.export_nms.BoxSelection``.
+
+    Args:
+        scores: float32 (M,), best first; 0 where a row holds no box.
+        labels: int64 (M,).
+        boxes_xyxy: float32 (M, 4), pixels of the network's input.
+        geometry: how the window lies in the input.
+        least: boxes of lower scores are left out.
+    """
+    found = (scores > 0) & (scores >= least)
+    scales = np.array([1 / scale for scale in geometry.scale_wh] * 2, np.float32)
+    return WindowDetections(boxes_xyxy[found] * scales, scores[found], labels[found].astype(np.int64))
+
+
 def select_boxes(
     scores: np.ndarray,
     boxes_xyxy: np.ndarray,

@@ -14,6 +14,12 @@ from ctc_mm.counting.engines.model_file import FACTS_KEY
 from ctc_mm.errors import CheckpointError, EngineError, InstallationError
 
 INPUT, SCORES, BOXES, FACTORS, PROBABILITIES = "images", "scores", "boxes_xyxy", "factors", "probabilities"
+# Of a graph that selects boxes: padded with rows of score 0 and label -1.
+SELECTED = (SELECTED_SCORES, SELECTED_LABELS, SELECTED_BOXES) = (
+    "selected_scores",
+    "selected_labels",
+    "selected_boxes_xyxy",
+)
 
 
 class Session(Protocol):
@@ -82,9 +88,15 @@ def _onnx_providers(device: str, available: list[str]) -> list[Any]:
 
 
 class OpenVINOSession:
-    """A graph in OpenVINO, at float32 throughout (its default on new processors is bfloat16)."""
+    """A graph in OpenVINO, at float32 throughout (its default on new processors is bfloat16).
 
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
+    Args:
+        path: of the file.
+        settings: how to run it.
+        precision: of the layers that are not quantised, ``f32`` or ``bf16``.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings, precision: str = "f32") -> None:
         openvino = _import("openvino", OPENVINO)
         core, device = openvino.Core(), settings.device.upper().replace(":", ".")
         if device.partition(".")[0] not in {name.partition(".")[0] for name in core.available_devices}:
@@ -99,7 +111,7 @@ class OpenVINOSession:
         places = [place for place in ([FACTS_KEY], ["framework", FACTS_KEY]) if model.has_rt_info(place)]
         self.facts: str | None = model.get_rt_info(places[0]).astype(str) if places else None
         self._name, self._device = str(path), settings.device
-        properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        properties = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if settings.threads is not None:
             properties["INFERENCE_NUM_THREADS"] = settings.threads
         with failures_named(self._name, settings.batch_size, self._device):

@@ -184,7 +184,7 @@ def test_models_made_elsewhere_are_refused(detectors, engine):
     ("change", "message"),
     [
         ("no json", "facts cannot be read"),
-        ({"format": 99}, "format 99, this version reads 1"),
+        ({"format": 99}, "format 99, this version reads 1 and 2"),
         ({"info": {"kind": "detector"}}, r"missing ones \['classes', 'name'\]"),
         ({"steps": None}, "facts cannot be read"),
     ],

@@ -1,0 +1,185 @@
+"""Layers in whole numbers of 8 bits: the one place that calls ONNX Runtime's and OpenVINO's quantisation.
+
+Convolutions and what lies between them are quantised; what comes after the last layer (scores, decoding of boxes, NMS)
+stays in float32, since boxes are pixels there.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from ctc_mm.engine.setup import datasets_of
+from ctc_mm.errors import ConfigError
+from ctc_mm.explain.trained import pipeline_steps
+
+ONNX_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+# ConvTranspose has no kernel for 8 bits in ONNX Runtime; statistics (L2 norm, attention's means) lose too much.
+ONNX_QUANTISED = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Concat", "MaxPool", "Relu", "Resize"]
+OPENVINO_LAYERS = {
+    "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul",
+}  # fmt: skip
+
+Node = TypeVar("Node")
+
+
+def calibration_images(
+    config: Config, count: int, input_chw: Sequence[int], white_level: float | None = None
+) -> np.ndarray:
+    """Images of the config's training set as the model sees them in a test: without augmentation.
+
+    Args:
+        config: its ``train_dataloader`` is read, with the test pipeline.
+        count: at most so many, evenly spaced over the set.
+        input_chw: of a prepared image.
+        white_level: of training, for cells whose set does not say it.
+
+    Returns:
+        float32 (N, C, H, W), 0 to 255.
+
+    Raises:
+        ConfigError: there is no training set, it has no images, or they are of another size.
+    """
+    # The last one is the set that wrappers (RepeatDataset) hold.
+    found = [dataset for dataset in datasets_of(config, ("train",)) if "pipeline" in dataset]
+    if not found:
+        raise ConfigError(f"{config.filename}: int8 takes its ranges from training images, and the config names none")
+    settings = copy.deepcopy(found[-1])
+    settings.pipeline = list(pipeline_steps(config))
+    if str(settings.type).endswith("SingleCellDataset") and white_level is not None:
+        settings.setdefault("white_level", white_level)
+    dataset = DATASETS.build(settings)
+    if not len(dataset):
+        raise ConfigError(f"{config.filename}: its training set {dataset.ann_file!r} has no images to take ranges from")
+    places = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
+    images = [np.asarray(dataset[int(place)]["inputs"], np.float32) for place in places]
+    other = {image.shape for image in images} - {tuple(input_chw)}
+    if other:
+        raise ConfigError(
+            f"{config.filename}: images of its training set become {sorted(other)} (C, H, W), and the file takes "
+            f"{tuple(input_chw)}; let the test pipeline resize to one size"
+        )
+    return np.stack(images)
+
+
+def quantise_onnx(model: Any, images: np.ndarray, input_name: str) -> Any:
+    """Quantise an ONNX model: weights by channel, signed; activations by tensor, unsigned, from least to most seen.
+
+    Args:
+        model: ``onnx.ModelProto`` in float32.
+        images: float32 (N, C, H, W) to take ranges from.
+        input_name: of the model.
+
+    Returns:
+        ``onnx.ModelProto``.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as name, _errors_alone():
+        plain, folded, quantised = (Path(name) / f"{part}.onnx" for part in ("plain", "folded", "quantised"))
+        onnx.save(model, plain)
+        quant_pre_process(plain, folded, skip_symbolic_shape=True)
+        nodes = onnx.load(folded).graph.node
+        kept = _before_layers(nodes, lambda node: node.input, lambda node: node.output, _is_onnx_layer)
+        quantize_static(
+            folded,
+            quantised,
+            _Reader(images, input_name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=ONNX_QUANTISED,
+            nodes_to_exclude=[node.name for node, is_kept in zip(nodes, kept, strict=True) if not is_kept],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return onnx.load(quantised)
+
+
+def quantise_openvino(model: Any, images: np.ndarray) -> Any:
+    """Quantise an ``openvino.Model`` with NNCF: as :func:`quantise_onnx`, and biases corrected for the rounding."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    nodes = model.get_ordered_ops()
+    kept = _before_layers(
+        nodes,
+        lambda node: [source.get_source_output().get_node().get_friendly_name() for source in node.inputs()],
+        lambda node: [node.get_friendly_name()],
+        lambda node: node.get_type_name() in OPENVINO_LAYERS,
+    )
+    after = [
+        node.get_friendly_name()
+        for node, is_kept in zip(nodes, kept, strict=True)
+        if not is_kept and node.get_type_name() not in ("Constant", "Result")
+    ]
+    return nncf.quantize(
+        model,
+        nncf.Dataset([image[None] for image in images]),
+        preset=nncf.QuantizationPreset.MIXED,
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=after, validate=False),
+    )
+
+
+def _before_layers(
+    nodes: Iterable[Node],
+    inputs: Callable[[Node], Iterable[str]],
+    outputs: Callable[[Node], Iterable[str]],
+    is_layer: Callable[[Node], bool],
+) -> list[bool]:
+    """Which nodes are layers with weights, or lead to one.
+
+    Args:
+        nodes: each after those it takes from.
+        inputs: names of the values a node takes.
+        outputs: names of the values it makes.
+        is_layer: whether it is a layer.
+    """
+    nodes, wanted, kept = list(nodes), set(), []
+    for node in reversed(nodes):
+        kept.append(is_layer(node) or not wanted.isdisjoint(outputs(node)))
+        if kept[-1]:
+            wanted.update(inputs(node))
+    return kept[::-1]
+
+
+def _is_onnx_layer(node: Any) -> bool:
+    return node.op_type in ONNX_LAYERS
+
+
+class _Reader:
+    """Images one by one, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, images: np.ndarray, input_name: str) -> None:
+        self._images: Iterator[np.ndarray] = iter(images)
+        self._name = input_name
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next one; None at the end."""
+        image = next(self._images, None)
+        return None if image is None else {self._name: image[None]}
+
+
+@contextmanager
+def _errors_alone() -> Iterator[None]:
+    """Without ONNX Runtime's warnings of every node that it leaves in float32, which it gives the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
