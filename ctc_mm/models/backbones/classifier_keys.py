@@ -16,6 +16,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 COUNTER = "num_batches_tracked"
 # What a file may hold beside the backbone.
 BESIDE_BACKBONE = ("fc.", "classifier.", "head.", "neck.", "data_preprocessor.", "teacher.", "backbone.classifier.")
+# EfficientNet's last 1x1 convolution serves its classifier alone; MMDetection's backbones are built without.
+LAST_CONV = re.compile(r"(?:features\.\d+\.[01]|layers\.\d+\.(?:conv|bn))\..+")
 SHOWN = 4
 
 _HIDDEN = re.compile(r"layers\.(\d+)\.fc\.(weight|bias)")
@@ -47,6 +49,7 @@ def backbone_weights(state_dict: Mapping[str, Tensor], shapes: Shapes, prefix: s
         if name.startswith(before)
         and name not in taken
         and not name.removeprefix(before).startswith(BESIDE_BACKBONE)
+        and not LAST_CONV.fullmatch(name.removeprefix(before))
         and not name.endswith(COUNTER)
     ]
     if more:
