@@ -80,9 +80,12 @@ class CfgOptions(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every command on a config takes: the config, ``--cfg-options`` and ``--trust-checkpoint``."""
-    parser.add_argument("config", help="config file, such as configs/ssd_cbam_vgg16_ctc.py")
+def add_config_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add what every command on a config (``several``: on configs) takes: it, and how it is read."""
+    if several:
+        parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config files, in the order of the rows")
+    else:
+        parser.add_argument("config", help="config file, such as configs/ssd_cbam_vgg16_ctc.py")
     parser.add_argument(
         "--cfg-options",
         nargs="+",

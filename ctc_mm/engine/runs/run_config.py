@@ -49,7 +49,8 @@ def run_config(config: Config, seed: int, work_dir: Path) -> Config:
     config.custom_hooks = [*(config.get("custom_hooks") or []), dict(type="ctc_mm.FinishedEpochHook")]
     backends = list((config.get("visualizer") or {}).get("vis_backends") or [])
     if not any(str(one.get("type")).endswith(SCALARS_BACKEND) for one in backends):
-        config.visualizer = dict(config.get("visualizer") or {}, vis_backends=[*backends, dict(type=SCALARS_BACKEND)])
+        shown = config.get("visualizer") or dict(type="Visualizer")  # MMEngine's own, where the config has none
+        config.visualizer = dict(shown, vis_backends=[*backends, dict(type=SCALARS_BACKEND)])
     return config
 
 

@@ -1,0 +1,105 @@
+"""The detectors of a comparison: their configs as they will be trained, and weights that were trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from ctc_mm.engine.compatibility import DETECTOR, kind_of_config
+from ctc_mm.engine.pretrained import require_pretrained_weights
+from ctc_mm.engine.setup import load_config, register_all_modules
+from ctc_mm.engine.training_options import apply_training_options
+from ctc_mm.engine.work_dir import best_checkpoint
+from ctc_mm.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the table.
+
+    Attributes:
+        name: of its config's file.
+        config: as it is trained, seed apart.
+        given: weights that were trained before, one a training; empty: it is trained here.
+        given_configs: configs that ``given`` were trained with, as far as they lie beside the weights.
+    """
+
+    name: str
+    config: Config
+    given: tuple[Path, ...] = ()
+    given_configs: tuple[Config | None, ...] = ()
+
+    def seeds(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Numbers of its trainings: the seeds, or the given weights counted through."""
+        return tuple(range(len(self.given))) if self.given else tuple(seeds)
+
+
+def read_contestants(
+    paths: Sequence[str | Path],
+    options: Mapping[str, Any] | None = None,
+    training: Mapping[str, bool] | None = None,
+    trained: Mapping[str, Sequence[Path]] | None = None,
+    trust: bool = False,
+) -> tuple[Contestant, ...]:
+    """Read the configs of a comparison, all changed alike.
+
+    Args:
+        paths: config files, in the order of the table's rows.
+        options: ``--cfg-options``.
+        training: see ``apply_training_options``.
+        trained: weights or work dirs by config name.
+        trust: as in :func:`ctc_mm.engine.checkpoint.load_checkpoint_safely`.
+
+    Raises:
+        ConfigError: two configs of one name, a config that is not a detector's, or weights for a name that is none.
+        CheckpointError: weights, pretrained or given, that cannot be found.
+    """
+    names = [Path(path).stem for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"configs go by the names of their files, and several are called {', '.join(twice)}: rename")
+    trained = dict(trained or {})
+    unknown = sorted(set(trained) - set(names))
+    if unknown:
+        raise ConfigError(f"--trained {unknown[0]}=...: none of the configs has this name. There are: {names}")
+    register_all_modules()
+    found = []
+    for name, path in zip(names, paths, strict=True):
+        config = load_config(path, options)
+        if kind_of_config(config) != DETECTOR:
+            raise ConfigError(
+                f"{path}: is a classifier's config; tools/compare.py compares detectors. Compare classifiers by their "
+                "cross-validations on the same folds (tools/cross_validate.py, one run each with the same --seed)."
+            )
+        config = apply_training_options(config, **(training or {}))
+        given = tuple(weights_in(one) for one in trained.get(name, ()))
+        if not given:
+            require_pretrained_weights(config.model, trust)
+        found.append(Contestant(name, config, given, tuple(config_beside(one) for one in given)))
+    return tuple(found)
+
+
+def weights_in(path: Path) -> Path:
+    """The weights of a training: the file itself, or the best (else the last) in its folder.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    if path.is_file():
+        return path.resolve()
+    best = best_checkpoint(path)
+    last = find_latest_checkpoint(str(path))
+    if best is None and (last is None or not Path(last).is_file()):
+        raise CheckpointError(f"{path}: holds no weights; give the folder of a finished training, or a file (.pth)")
+    return (best or Path(last)).resolve()
+
+
+def config_beside(checkpoint: Path) -> Config | None:
+    """The config that MMEngine wrote into the folder of these weights; None where there is none, or several."""
+    found = sorted(checkpoint.parent.glob("*.py"))
+    return Config.fromfile(found[0]) if len(found) == 1 else None
