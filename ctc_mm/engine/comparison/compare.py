@@ -65,8 +65,9 @@ def compare(
 
     Each run is trained and tested by ``tools/train.py`` and ``tools/test.py``, in processes and a folder of its own:
     an interrupted one goes on from its last checkpoint, a finished one is not repeated, one that fails leaves the
-    others alone. Data are known by digest: results on different images, labels or splits never meet in a table (Tables 1 and 2 of
-    ssd-attention-fusion-2022).
+    others alone. Data are known by digest: results on different images, labels or splits never meet in a table.
+
+    Source: ssd-attention-fusion-2022, Tables 1 and 2.
 
     Args:
         contestants: see :func:`ctc_mm.engine.comparison.contestants.read_contestants`; rows of the table, in order.

@@ -46,7 +46,7 @@ class Results:
     Attributes:
         of_model: by config name, in the order of the seeds; configs without a finished run are missing.
         groups: (images,), what is drawn together: patient or slide, else the image itself.
-        grouped: whether these are patients or slides.
+        grouped: whether these are patients or slides, of several images some.
     """
 
     of_model: Mapping[str, Sequence[RunFigures]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ def read_results(runs: Sequence[Run], data: SharedData) -> Results:
     if first is None:
         return Results()
     names = first[1].groups
-    grouped = all(names)
+    grouped = all(names) and len(set(names)) < len(names)  # a group an image is the image itself
     return Results(of_model, np.array(names) if grouped else np.arange(len(names)), grouped)
 
 

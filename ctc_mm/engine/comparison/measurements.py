@@ -15,7 +15,8 @@ from ctc_mm.cli import progress
 from ctc_mm.engine.comparison.options import ComparisonOptions
 from ctc_mm.engine.comparison.runs import MEASUREMENTS, Run
 from ctc_mm.engine.hooks.training_cost_hook import COST_FILE
-from ctc_mm.engine.runs.processes import Children, Stopped
+from ctc_mm.engine.runs.processes import Children
+from ctc_mm.engine.runs.run_all import run_command
 from ctc_mm.engine.runs.run_config import digest_text
 from ctc_mm.engine.runs.single_run import describe_failure
 from ctc_mm.formats.files import write_json
@@ -142,11 +143,7 @@ def _measured(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(spec_path, {**spec, "key": key})
     log.unlink(missing_ok=True)
-    try:
-        code = children.run([sys.executable, "-m", MEASURING, what, str(spec_path), str(path)], log)
-    except BaseException as error:
-        children.stop()
-        raise KeyboardInterrupt from error if isinstance(error, Stopped) else error
+    code = run_command([sys.executable, "-m", MEASURING, what, str(spec_path), str(path)], log, children)
     if code:
         problems.append(f"{path.stem}: {describe_failure('measurement', code, log)}")
         return None

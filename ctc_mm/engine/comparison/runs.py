@@ -19,7 +19,7 @@ from ctc_mm.engine.comparison.identity import differences, testing_identity, tra
 from ctc_mm.engine.runs.processes import LOCK_FILE
 from ctc_mm.engine.runs.run_config import digest_text, run_config, write_config
 from ctc_mm.engine.runs.run_folder import RunFolder
-from ctc_mm.errors import ConfigError
+from ctc_mm.errors import AnnotationError, ConfigError, ImageReadError
 from ctc_mm.evaluation.detection_records import FORMAT as RECORDS_FORMAT
 from ctc_mm.evaluation.detection_records import RECORDS_FILE
 from ctc_mm.evaluation.operating_point import DETECTION, metric_kind
@@ -225,10 +225,14 @@ def check_given(contestants: Sequence[Contestant], data: SharedData, reader: Dat
     unknown = []
     for one in contestants:
         for weights, config in zip(one.given, one.given_configs, strict=True):
-            if config is None:
+            try:
+                read = None if config is None else reader(config, f"the config beside {weights}")
+            except (AnnotationError, ImageReadError) as error:  # a training elsewhere, or of long ago
+                unknown.append(f"{one.name}: what {weights.name} was trained on is not there to be compared ({error})")
+                continue
+            if read is None:
                 unknown.append(f"{one.name}: {weights.name} has no config beside it; what it was trained on is unknown")
                 continue
-            read = reader(config, f"the config beside {weights}")
             for part in LEARNED_ON:
                 require_same(data.parts[part], read[part], part, "this comparison", f"the training of {weights}")
     return tuple(unknown)

@@ -38,8 +38,8 @@ POINT_NOTE = "Thresholds: `frozen` was chosen on validation (best F1 of each cla
 LIMITS = (
     "What an interval covers: other test images like these. What it does not: other seeds than these (their mean is "
     "what is compared, and few tell little of their spread), another split into training, validation and test, labels "
-    "that are wrong or missing, and other microscopes, stains or laboratories. Intervals are not widened for the number "
-    "of comparisons made."
+    "that are wrong or missing, other microscopes, stains or laboratories. Intervals are not widened for the number of "
+    "comparisons made."
 )
 
 
@@ -224,7 +224,8 @@ def comparison_markdown(content: Mapping[str, Any], png: bytes) -> str:
     if any(row["difference"] for row in rows):
         sections.append(Section(tables=[_difference_table(content)]))
     caption = "Bars: mean over the seeds, dots: seeds, lines: 95 % interval over the test images."
-    sections.append(Section(tables=[_speed_table(content)], pictures=[Picture(f"{STEM}.png", png, caption)]))
+    picture = Picture(f"{STEM}.png", png, caption)
+    sections.append(Section(tables=[_speed_table(content)] if content["speed_machine"] else [], pictures=[picture]))
     return render_markdown("Comparison of detectors", lead, sections)
 
 
@@ -310,6 +311,5 @@ def _speed_table(content: Mapping[str, Any]) -> Table:
         for row in content["models"]
         if row["speed"]
     ]
-    machine = content["speed_machine"] or {}
-    told = ", ".join(f"{key} {value}" for key, value in machine.items())
+    told = ", ".join(f"{key} {value}" for key, value in content["speed_machine"].items())
     return Table("Images per second", ("model", *(f"batch {size}" for size in sizes)), tuple(lines), told)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 from ctc_mm.engine.runs.board import Board
 from ctc_mm.engine.runs.processes import Children, terminate_as_interrupt
@@ -53,3 +54,25 @@ def run_all(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return tuple(outcomes[name] for name in folders)
+
+
+def run_command(command: Sequence[str], log: Path, children: Children) -> int:
+    """Run one command to its end, as a process that Ctrl-C ends in order.
+
+    Args:
+        command: and its arguments.
+        log: gets what it prints.
+        children: starts it.
+
+    Returns:
+        Its exit code; negative: the signal that ended it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:  # Ctrl-C reaches this thread, which waits for nothing but time
+        future = pool.submit(children.run, command, log)
+        try:
+            while not future.done():
+                wait([future], timeout=POLL_S)
+        except BaseException:
+            children.stop()
+            raise
+        return future.result()

@@ -89,46 +89,57 @@ class ResampledDetection:
 
 @dataclass(frozen=True, eq=False)
 class _ResampledClass:
-    """One class, its predictions sorted by score.
+    """One class: its D predictions sorted by score, of which H hit at some IoU. Between two hits precision only falls.
 
     Attributes:
-        owner: int64 (D,), image of each prediction; ``is_tp``, ``counted``: bool (10, D), a hit, and outside ignore
-            regions, at each IoU; ``last_of_equals``: int64 (P,), last prediction of each score.
-        truth: int64 (images,), true cells; ``called``: by threshold, bool (D,).
+        owner: int64 (D,), image of each prediction.
+        counted: bool (10, D), outside ignore regions at each IoU; (1, D) where that is the same at all.
+        is_tp: bool (10, H), hits at each IoU; ``places``: int64 (H,), where they stand among the D.
+        ends: int64 (P,), among the D, the last prediction of each score at which one hits at IoU 0.5; ``tp_of_end``:
+            int64 (P,), how many of the H come no later.
+        truth: int64 (images,), true cells.
+        called: by threshold, image and hit at IoU 0.5 of the predictions that it lets through.
     """
 
     owner: np.ndarray
-    is_tp: np.ndarray
     counted: np.ndarray
-    last_of_equals: np.ndarray
+    is_tp: np.ndarray
+    places: np.ndarray
+    ends: np.ndarray
+    tp_of_end: np.ndarray
     truth: np.ndarray
-    called: Mapping[str, np.ndarray]
+    called: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
     @classmethod
     def of(cls, images: Sequence[ImageRecord], label: int, thresholds: Mapping[str, float | None]) -> _ResampledClass:
         """Match at every IoU; the same prediction keeps its place at each."""
         at_iou = [_hits(images, label, iou_thr) for iou_thr in IOU_THRS]
-        scores, owner = at_iou[0][0], at_iou[0][1]
-        order = np.argsort(-scores, kind="stable")
-        scores = scores[order]
-        last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if scores.size else np.empty(0, np.int64)
-        called = {
-            name: np.zeros(scores.size, bool) if threshold is None else scores >= threshold
-            for name, threshold in thresholds.items()
-        }
+        order = np.argsort(-at_iou[0][0], kind="stable")
+        scores, owner = (column[order] for column in at_iou[0][:2])
+        is_tp, counted = (np.array([one[place] for one in at_iou])[:, order] for place in (2, 3))
+        called = {}
+        for name, threshold in thresholds.items():
+            mine = counted[0] & (scores >= threshold if threshold is not None else False)
+            called[name] = (owner[mine], is_tp[0, mine])
+        places = np.flatnonzero(is_tp.any(axis=0))
+        # -scores rises, so that the last of equal ones is found by its right end.
+        ends = np.unique(np.searchsorted(-scores, -scores[is_tp[0]], side="right") - 1)
         return cls(
-            owner=owner[order],
-            is_tp=np.array([one[2] for one in at_iou])[:, order],
-            counted=np.array([one[3] for one in at_iou])[:, order],
-            last_of_equals=last,
+            owner=owner,
+            counted=counted[:1] if (counted == counted[0]).all() else counted,
+            is_tp=is_tp[:, places],
+            places=places,
+            ends=ends,
+            tp_of_end=np.searchsorted(places, ends, side="right"),
             truth=np.array([(one.truth_labels == label).sum() for one in images], np.int64),
             called=called,
         )
 
     def counts(self, point: str, times: np.ndarray) -> Counts:
         """Counts at IoU 0.5 and one threshold."""
-        weight = times[self.owner] * self.counted[0] * self.called[point]
-        tp = int((weight * self.is_tp[0]).sum())
+        owner, is_tp = self.called[point]
+        weight = times[owner]
+        tp = int(weight[is_tp].sum())
         return Counts(tp, int(weight.sum()) - tp, int(times @ self.truth) - tp)
 
     def average_precisions(self, times: np.ndarray) -> tuple[float, np.ndarray]:
@@ -136,13 +147,18 @@ class _ResampledClass:
         n_truth = int(times @ self.truth)
         if not n_truth:
             return float("nan"), np.full(len(IOU_THRS), np.nan)
-        weight = times[self.owner] * self.counted
-        tp, seen = np.cumsum(weight * self.is_tp, axis=1), np.cumsum(weight, axis=1)
-        precision = np.divide(tp, seen, out=np.zeros(tp.shape), where=seen > 0)
-        recall, points = tp / n_truth, self.last_of_equals
-        area = np.sum(np.diff(recall[0, points], prepend=0.0) * _envelopes(precision[:1, points])[0])
-        envelopes = _envelopes(precision)
-        return float(area), np.array([_at_coco_recalls(*one) for one in zip(recall, envelopes, strict=True)])
+        seen = np.cumsum(times[self.owner] * self.counted, axis=1)
+        tp = np.cumsum(times[self.owner[self.places]] * self.is_tp, axis=1)
+        recall, precision = tp / n_truth, _ratio(tp, np.broadcast_to(seen[:, self.places], tp.shape))
+        coco = [_at_coco_recalls(*one) for one in zip(recall, _envelopes(precision), strict=True)]
+        at_ends = tp[:1, self.tp_of_end - 1]
+        envelope = _envelopes(_ratio(at_ends, seen[:1, self.ends]))[0]
+        return float(np.sum(np.diff(at_ends[0] / n_truth, prepend=0.0) * envelope)), np.array(coco)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Where nothing was drawn yet there is no hit either: 0."""
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
 
 
 def _hits(images: Sequence[ImageRecord], label: int, iou_thr: float) -> tuple[np.ndarray, ...]:
