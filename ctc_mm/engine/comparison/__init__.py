@@ -1,8 +1,8 @@
 """Detectors side by side on the same data: ``compare`` trains, tests, measures, and writes one table."""
 
-from ctc_mm.engine.comparison.compare import ComparisonResult, RunsFailedError, compare
 from ctc_mm.engine.comparison.contestants import Contestant, read_contestants
 from ctc_mm.engine.comparison.options import ComparisonOptions
+from ctc_mm.engine.comparison.run import ComparisonResult, RunsFailedError, compare
 
 __all__ = [
     "ComparisonOptions",
