@@ -94,7 +94,7 @@ def read_records(path: str | Path) -> DetectionRecords:
             for index, name in enumerate(content["names"])
         )
         groups, classes = (tuple(map(str, content[name])) for name in ("groups", "classes"))
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise AnnotationError(
             f"{path}: cannot be read as the predictions of a test ({error}); delete the `done.json` beside its folder "
             "and run again to have it tested again"
