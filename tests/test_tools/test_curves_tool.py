@@ -1,0 +1,41 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(repo, *words):
+    command = [sys.executable, str(repo / "tools/curves.py"), *map(str, words)]
+    return subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    folder = tmp_path / "ssd" / "20260101_000000" / "vis_data"
+    folder.mkdir(parents=True)
+    lines = [{"loss": 3.0, "epoch": 1, "step": 5}, {"ctc/mAP50": 0.25, "step": 1}]
+    (folder / "scalars.json").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path / "ssd"
+
+
+def test_picture_and_table(repo, work_dir, tmp_path):
+    done = run(repo, f"mine={work_dir}", "--out", tmp_path / "a.png", "--csv", tmp_path / "a.csv")
+    assert done.returncode == 0, done.stderr
+    assert "mine: 1 epochs, loss 3.000, best mAP50 0.250 after epoch 1" in done.stdout.splitlines()
+    assert (tmp_path / "a.csv").read_text() == (
+        "model,run,name,epoch,value\nmine,,ctc/mAP50,1,0.25\nmine,,loss,1,3.0\n"
+    )
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_mistakes_end_with_a_line_that_helps(repo, work_dir, tmp_path):
+    for words, code, message in (
+        ([work_dir], 2, "required: --out"),
+        ([tmp_path / "none", "--out", tmp_path / "a.png"], 1, "none: no such folder"),
+        ([work_dir, "--out", tmp_path / "a.png", "--names", "ctc/F1"], 1, "no training has a curve ctc/F1"),
+    ):
+        done = run(repo, *words)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        assert message in done.stderr
+    assert not (tmp_path / "a.png").exists()

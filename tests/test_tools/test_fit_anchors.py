@@ -1,0 +1,38 @@
+import json
+import subprocess
+import sys
+
+
+def run(repo, *words):
+    command = [sys.executable, str(repo / "tools/fit_anchors.py"), *map(str, words)]
+    return subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=300)
+
+
+def test_shapes_of_a_file(repo, tmp_path):
+    boxes = [(8, 10), (9, 10), (30, 32), (32, 30)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 50}],
+        "categories": [{"id": 1, "name": "CTC"}],
+        "annotations": [
+            {"id": index, "image_id": 1, "category_id": 1, "bbox": [1, 2, *size], "area": size[0] * size[1]}
+            for index, size in enumerate(boxes, start=1)
+        ],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    done = run(repo, tmp_path / "set.json", "--shapes", 2, "--size", 200, 100, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert "4 boxes of 1 images at 200 x 100 px" in done.stdout
+    assert "2 shapes: 17 x 20, 62 x 62 px" in done.stdout
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_mistakes_end_with_a_line_that_helps(repo, tmp_path):
+    for words, code, message in (
+        (["a.json", "--leaf", "b.py"], 2, "--leaf goes with a config"),
+        (["a.json", "--shapes", "0"], 2, "--shapes is out of range. Received: 0"),
+        ([tmp_path / "no.json"], 1, "no.json"),
+        (["configs/lite/compare/rtmdet_tiny_bccd.py"], 1, "has no `anchor_generator`"),
+    ):
+        done = run(repo, *words)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        assert message in done.stderr
