@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from blob_detector import BlobDetector
+from mmdet.registry import DATASETS
 from tiny_fields import draw_fields
 from tool_runs import run_tool
 
@@ -200,6 +201,30 @@ def test_written_labels_differ_by_finds_and_removed_boxes_alone(root, config, tm
     labelled = read_coco(tmp_path / "clean.json")
     assert [image.num_cells for image in labelled.images] == [1, 2, 0, 1]
     assert sum(cell.is_ignore for image in labelled.images for cell in image.cells) == 4
+
+
+def test_training_leaves_finds_out(root, config, tmp_path):
+    """The data set hands them to the head as ignore regions, also after a random crop."""
+    clean_labels(config, judges(config, root, "sure"), tmp_path / "clean.json")
+    pipeline = [
+        dict(type="ctc_mm.LoadMicroscopyImage"),
+        dict(type="LoadAnnotations", with_bbox=True),
+        dict(type="MinIoURandomCrop", min_ious=(0.1, 0.3), min_crop_size=0.7),
+        dict(type="PackDetInputs", meta_keys=("img_path", "img_shape")),
+    ]
+    dataset = dict(config.dataset, ann_file=str(tmp_path / "clean.json"), pipeline=pipeline)
+    built = DATASETS.build(dataset)
+    for _ in range(5):
+        sample = built[2]["data_samples"]
+        assert sample.img_path.endswith("2.png")
+        assert len(sample.gt_instances) == 0
+        ignored = sample.ignored_instances
+        assert 1 <= len(ignored) <= 2
+        assert all(width <= 21 for width in (ignored.bboxes.tensor[:, 2] - ignored.bboxes.tensor[:, 0]).tolist())
+    dataset["pipeline"] = [pipeline[0], pipeline[1], pipeline[3]]
+    (find,) = DATASETS.build(dataset)[0]["data_samples"].ignored_instances.bboxes.tensor.tolist()
+    x, y, width, height = CTC_BOX
+    np.testing.assert_allclose(find, [x, y, x + width, y + height], atol=1.0)
 
 
 def test_same_labels_and_models_give_the_same_bytes(root, config, tmp_path):
