@@ -17,13 +17,14 @@ from ctc_mm.engine.cross_validation.plan import PlannedFold, changes_between
 from ctc_mm.engine.cross_validation.report import render_html, render_markdown
 from ctc_mm.engine.cross_validation.results import FoldResult, pool_pr_curves, read_pr_curves
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown_spread
-from ctc_mm.engine.cross_validation.statistics import Spread, mean_roc, mean_sd
+from ctc_mm.engine.cross_validation.statistics import mean_roc
 from ctc_mm.engine.curves.learning_curves import curves_csv, drawn_names, mean_curves, read_curves
 from ctc_mm.engine.runs.run_config import config_identity, run_config, write_config
 from ctc_mm.engine.runs.single_run import describe_failure, tail
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions, binary_counts
 from ctc_mm.evaluation.functional import PRCurve, average_precision
+from ctc_mm.evaluation.functional.spread import Spread, mean_sd
 from ctc_mm.evaluation.predictions import Predictions
 
 OPTIONS = BinaryOptions(n_resamples=100)

@@ -17,13 +17,13 @@ from ctc_mm.engine.comparison.options import ComparisonOptions
 from ctc_mm.engine.comparison.runs import Run, check_given, prepare_run, take_folder
 from ctc_mm.engine.comparison.table import ComparisonFacts, write_table
 from ctc_mm.engine.cross_validation.section import shown_spread
-from ctc_mm.engine.cross_validation.statistics import mean_sd
 from ctc_mm.engine.runs.board import Board
 from ctc_mm.engine.runs.processes import Children, only_run_in, terminate_as_interrupt, training_environment
 from ctc_mm.engine.runs.run_all import run_all
 from ctc_mm.engine.runs.run_config import planned_epochs
 from ctc_mm.engine.runs.single_run import RunCommands, RunOutcome
 from ctc_mm.errors import ConfigError, CTCError
+from ctc_mm.evaluation.functional.spread import mean_sd
 
 
 class RunsFailedError(CTCError, RuntimeError):

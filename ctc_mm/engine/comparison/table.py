@@ -16,9 +16,9 @@ from ctc_mm.engine.comparison.options import ComparisonOptions
 from ctc_mm.engine.comparison.runs import FORMAT, Run
 from ctc_mm.engine.cross_validation.report import render_markdown
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_interval, shown_spread
-from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.engine.runs.single_run import RunOutcome
 from ctc_mm.evaluation.functional import BootstrapInterval
+from ctc_mm.evaluation.functional.spread import mean_sd, number
 from ctc_mm.evaluation.output import csv_text
 from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_json
 

@@ -23,7 +23,7 @@ from ctc_mm.engine.cross_validation.section import (
     shown_rate,
     shown_spread,
 )
-from ctc_mm.engine.cross_validation.statistics import MeanROC, mean_roc, mean_sd, number
+from ctc_mm.engine.cross_validation.statistics import MeanROC, mean_roc
 from ctc_mm.evaluation.binary_evaluation import FIXED, BinaryOptions, BinaryResult, evaluate_binary
 from ctc_mm.evaluation.binary_figures import NamedCurve, draw_confusion, draw_pr, named_curve
 from ctc_mm.evaluation.binary_intervals import (
@@ -38,6 +38,7 @@ from ctc_mm.evaluation.binary_tables import confusion_csv, pr_csv, roc_csv
 from ctc_mm.evaluation.functional.binary import BinaryCounts
 from ctc_mm.evaluation.functional.bootstrap import bootstrap_figures, weighted_f1
 from ctc_mm.evaluation.functional.calibration import expected_calibration_error
+from ctc_mm.evaluation.functional.spread import mean_sd, number
 from ctc_mm.evaluation.operating_point import is_ctc_metric
 from ctc_mm.evaluation.output import csv_text
 from ctc_mm.evaluation.predictions import Predictions, pool_predictions

@@ -10,9 +10,9 @@ from typing import Any
 from ctc_mm.engine.cross_validation.drawing import draw_folds_pr
 from ctc_mm.engine.cross_validation.results import FoldResult, pool_pr_curves
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_rate, shown_spread
-from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.evaluation.binary_intervals import rate_json
 from ctc_mm.evaluation.functional import Counts, PRCurve, average_precision
+from ctc_mm.evaluation.functional.spread import mean_sd, number
 from ctc_mm.evaluation.output import csv_text
 
 FIXED, FROZEN = "at_score_thr", "at_frozen_thr"

@@ -22,7 +22,6 @@ from ctc_mm.engine.cross_validation.plan import PlannedFold, plan_json, take_fol
 from ctc_mm.engine.cross_validation.protocols import Study, divide, fold_split, whole_test_split
 from ctc_mm.engine.cross_validation.section import shown_spread
 from ctc_mm.engine.cross_validation.sources import Source, source_of
-from ctc_mm.engine.cross_validation.statistics import Spread
 from ctc_mm.engine.cross_validation.summary import RunFacts, summarise
 from ctc_mm.engine.cross_validation.units import digest_units
 from ctc_mm.engine.runs.board import Board
@@ -33,6 +32,7 @@ from ctc_mm.engine.runs.run_folder import RunFolder
 from ctc_mm.engine.runs.single_run import RunCommands, RunOutcome
 from ctc_mm.engine.setup import set_data_root
 from ctc_mm.errors import ConfigError, CTCError
+from ctc_mm.evaluation.functional.spread import Spread
 from ctc_mm.formats.files import write_json
 
 WARNINGS_FILE = "warnings.json"

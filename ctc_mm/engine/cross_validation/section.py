@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ctc_mm.engine.cross_validation.statistics import Spread
+from ctc_mm.evaluation.functional.spread import Spread
 
 
 @dataclass(frozen=True)

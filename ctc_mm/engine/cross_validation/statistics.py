@@ -1,4 +1,4 @@
-"""The mean ROC of folds; mean and spread of a value are in ``ctc_mm.evaluation.functional.spread``."""
+"""The mean ROC of folds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from ctc_mm.evaluation.functional.spread import Spread, mean_sd, number
-
-__all__ = ["MeanROC", "Spread", "mean_roc", "mean_sd", "number"]
 
 
 @dataclass(frozen=True, eq=False)

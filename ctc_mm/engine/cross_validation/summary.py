@@ -20,12 +20,12 @@ from ctc_mm.engine.cross_validation.protocols import Study
 from ctc_mm.engine.cross_validation.report import write_report
 from ctc_mm.engine.cross_validation.results import FoldResult, read_fold
 from ctc_mm.engine.cross_validation.section import Picture, Section, Table, shown, shown_spread
-from ctc_mm.engine.cross_validation.statistics import mean_sd, number
 from ctc_mm.engine.cross_validation.units import PARTS
 from ctc_mm.engine.curves.learning_curves import curves_csv, drawn_names, mean_curves
 from ctc_mm.engine.runs.run_folder import RunFolder
 from ctc_mm.engine.runs.single_run import RunOutcome
 from ctc_mm.evaluation.binary_evaluation import BinaryOptions
+from ctc_mm.evaluation.functional.spread import mean_sd, number
 from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, write_json
 
 SUMMARY_FILE = "summary.json"
