@@ -122,7 +122,8 @@ def evaluate(
     for evaluator in filter(is_ctc_metric, config.test_evaluator):
         evaluator.update(out_dir=str(out_dir), operating_point=None)
         if kind != CLASSIFIER:
-            evaluator.max_per_img = config.model.test_cfg.get("max_per_img")
+            rules = config.model.test_cfg
+            evaluator.max_per_img = rules.get("rcnn", rules).get("max_per_img")
     if point is not None:
         apply_operating_point(config.test_evaluator, point)
     runner = Runner.from_cfg(config)
