@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,7 @@ def calibration_images(
         raise ConfigError(f"{config.filename}: int8 takes its ranges from training images, and the config names none")
     settings = copy.deepcopy(found[-1])
     settings.pipeline = list(pipeline_steps(config))
+    settings.serialize_data = False  # MMEngine cannot serialise an empty set, which is told below
     if str(settings.type).endswith("SingleCellDataset") and white_level is not None:
         settings.setdefault("white_level", white_level)
     dataset = DATASETS.build(settings)
@@ -124,14 +126,15 @@ def quantise_openvino(model: Any, images: np.ndarray) -> Any:
         for node, is_kept in zip(nodes, kept, strict=True)
         if not is_kept and node.get_type_name() not in ("Constant", "Result")
     ]
-    return nncf.quantize(
-        model,
-        nncf.Dataset([image[None] for image in images]),
-        preset=nncf.QuantizationPreset.MIXED,
-        target_device=nncf.TargetDevice.CPU,
-        subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(names=after, validate=False),
-    )
+    with redirect_stdout(sys.stderr):  # its progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset([image[None] for image in images]),
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(names=after, validate=False),
+        )
 
 
 def _before_layers(
