@@ -87,7 +87,7 @@ def test_boxes_of_a_file(fields, tmp_path):
 GENERATORS = {
     "ssd": dict(type="SSDAnchorGenerator", scale_major=False, strides=[8, 16], ratios=[[2], [2, 3]],
                 min_sizes=[12, 30], max_sizes=[30, 50]),
-    "yolo": dict(type="YOLOAnchorGenerator", strides=[16, 8], base_sizes=[[(30, 40), (50, 20)], [(9, 9)]]),
+    "yolo": dict(type="YOLOAnchorGenerator", strides=[16, 8], base_sizes=[[(30, 40), (50, 20)], [(9, 9), (8, 14)]]),
     "retina": dict(type="AnchorGenerator", strides=[8, 16], ratios=[0.5, 1.0, 2.0], octave_base_scale=2,
                    scales_per_octave=2),
     "plain": dict(type="AnchorGenerator", strides=[8, 16], ratios=[1.0], scales=[2, 3]),
@@ -147,6 +147,18 @@ def test_the_fit_meets_the_boxes_better(fit):
     assert (fitted.grid_recall, fitted.boxes) == (1.0, 2 * COUNT)
     assert [len(level.first_xyxy) for level in fit.levels[FITTED]] == [4, 4]  # as many as before
     assert set(fit.coverage) == {"train", "val"}
+
+
+def test_k_means_begins_the_search_where_there_are_boxes_enough(config, tmp_path, fields):
+    content = json.loads((fields / "set.json").read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["bbox"][2:] = [10 + number, 12 + number]
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    config.train_dataloader.dataset.ann_file = str(tmp_path / "many.json")
+    found = fit_config(config)
+    assert len(found.shapes_wh) == 3
+    own, fitted = (found.coverage["train"][name][0].grid_mean_iou for name in (OWN, FITTED))
+    assert fitted > own
 
 
 def test_the_report_and_the_leaf_say_the_same(fit, config_file, tmp_path):

@@ -114,7 +114,9 @@ def fit_config(
     grids_wh = grids_of(config, boxes.size_wh)
     weights = class_weights(boxes.labels) if by_class else np.ones(len(boxes.labels))
     own = lay_out(generator_cfg, grids_wh)
-    count = sum(len(level.first_xyxy) for level in own) if numbers is None else len(own) + 1
+    # For a search k-means is one of two beginnings, so fewer different boxes than shapes are no mistake there.
+    different = len(np.unique(boxes.sizes_wh, axis=0))
+    count = sum(len(level.first_xyxy) for level in own) if numbers is None else min(len(own) + 1, different)
     shapes_wh = fit_shapes(boxes.sizes_wh, count, seed, weights)
     if numbers is None:
         settings = dict(base_sizes=_by_level(shapes_wh, own))
@@ -163,7 +165,9 @@ def _search(
         levels = lay_out({**generator_cfg, **numbers.keys(values)}, grids_wh)
         return float(np.average(best_grid_iou(searched_xyxy, levels), weights=searched_weights))
 
-    starts = [numbers.own, starts_from_shapes(numbers, generator_cfg, shapes_wh)]
+    starts = [numbers.own]
+    if len(shapes_wh) == len(grids_wh) + 1:
+        starts.append(starts_from_shapes(numbers, generator_cfg, shapes_wh))
     ends = [climb(start, score, numbers.lowest, numbers.highest) for start in starts]
     return numbers.keys(max(ends, key=lambda end: end[1])[0])
 
