@@ -30,7 +30,6 @@ CHANGES = {
         "test_dataloader.dataset.pipeline.",
     },
     "fitted_anchors_bccd": {ANCHORS},
-    "combined_bccd": {ANCHORS, "custom_hooks.", f"{HEAD}loss_bbox."},
     "labels/clean_labels_bccd": {"train_dataloader.dataset.ann_file"},
     "labels/added_labels_bccd": {"train_dataloader.dataset.ann_file"},
 }  # fmt: skip
