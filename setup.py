@@ -53,6 +53,7 @@ EXPORT = [
     "onnx-ir>=0.1,<2",
     "onnxruntime>=1.20,<2",
     "openvino>=2025.0,<2027",
+    "nncf>=3.0,<4",  # int8 for OpenVINO
 ]
 
 EXTRAS_REQUIRE = {

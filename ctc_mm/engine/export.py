@@ -176,7 +176,7 @@ def _check(
     batch = drawn_images(loaded.info.input_chw) if images is None else images[:CHECKED_IMAGES]
     found = compare_with_torch(loaded, path, engine, batch)
     if options.check_ap is not None:
-        from ctc_mm.engine.exported_testing import figures_of_both
+        from ctc_mm.engine.export_accuracy import figures_of_both
 
         trust = settings.trust_checkpoint
         figures = figures_of_both(loaded.config, settings.checkpoint, trust, path, options.check_ap)

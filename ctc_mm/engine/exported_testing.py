@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from ctc_mm.counting.engines.base import DETECTOR, EngineSettings, WindowDetecti
 from ctc_mm.counting.engines.exported import ExportedClassifier, ExportedDetector
 from ctc_mm.counting.engines.preparation import Geometry
 from ctc_mm.engine.compatibility import check_classes, kind_of_config
-from ctc_mm.engine.testing import evaluate
-from ctc_mm.errors import CheckpointError, ConfigError
+from ctc_mm.errors import CheckpointError
 
 Engine = ExportedDetector | ExportedClassifier
 
@@ -105,39 +102,3 @@ def _geometry(sample: Any, input_chw: tuple[int, ...]) -> Geometry:
 def _instances(found: WindowDetections) -> InstanceData:
     boxes, scores, labels = (torch.from_numpy(part) for part in found)
     return InstanceData(bboxes=boxes, scores=scores, labels=labels)
-
-
-def figures_of_both(config: Config, checkpoint: str, trust: bool, path: Path, split: str) -> dict[str, float]:
-    """What quantisation costs: the metric's figures of an exported file and of its weights.
-
-    Args:
-        config: of the model.
-        checkpoint: its weights.
-        trust: load them by pickle.
-        path: the file.
-        split: ``val`` or ``test`` of the config.
-
-    Returns:
-        For every figure of the metric its value for the file, and as ``<figure>, PyTorch`` for the weights.
-
-    Raises:
-        ConfigError: the config has no such split.
-    """
-    config = _testing_on(config, split)
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for suffix, file in (("", path), (", PyTorch", checkpoint)):
-            figures = evaluate(config, file, Path(folder) / Path(file).suffix[1:], trust, 0, other_images=True)
-            found |= {f"{name}{suffix}": float(value) for name, value in figures.items()}
-    return dict(sorted(found.items()))
-
-
-def _testing_on(config: Config, split: str) -> Config:
-    """A copy of ``config`` whose test set is the split."""
-    if config.get(f"{split}_dataloader") is None or config.get(f"{split}_evaluator") is None:
-        raise ConfigError(
-            f"{config.filename or 'the config'}: has no {split}_dataloader and {split}_evaluator to check with"
-        )
-    config = copy.deepcopy(config)
-    config.test_dataloader, config.test_evaluator = config[f"{split}_dataloader"], config[f"{split}_evaluator"]
-    return config

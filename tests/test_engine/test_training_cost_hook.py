@@ -17,7 +17,7 @@ class Clocks:
         self.steps, self.peak_mib = 0, 100.0
         monkeypatch.setattr(training_cost_hook.time, "monotonic", lambda: 1000.0 + 2.0 * self.steps)
         monkeypatch.setattr(training_cost_hook, "_cpu_seconds", lambda: 7.0 + 3.0 * self.steps)
-        monkeypatch.setattr(training_cost_hook, "_peak_resident_mib", lambda: self.peak_mib)
+        monkeypatch.setattr(training_cost_hook, "peak_mib", lambda: self.peak_mib)
 
     def count(self, runner):
         runner.model.register_forward_hook(self._step)
@@ -96,7 +96,7 @@ def test_real_clocks_and_memory(tmp_path):
 
 
 def test_where_the_system_does_not_tell_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_cost_hook, "resource", None)  # Windows
+    monkeypatch.setattr(training_cost_hook, "peak_mib", lambda: float("nan"))  # Windows
     build_runner(tmp_path, 1, hooks=[HOOK]).train()
     assert cost(tmp_path)["peak_memory_mib"] is None
     build_runner(tmp_path, 2, hooks=[HOOK], resume=True).train()

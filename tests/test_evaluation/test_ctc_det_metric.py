@@ -224,6 +224,12 @@ def test_truth_packed_after_the_resize_is_in_original_pixels():
     assert (values["ctc/AP50_CTC"], values["ctc/precision_CTC"]) == (1.0, 1.0)
 
 
+def test_boxes_beyond_the_image_are_compared_by_what_lies_inside():
+    cell = [90, 90, 100, 100]
+    values = evaluate([sample([[90, 90, 130, 130], [-20, -20, 10, 10]], [0.9, 0.8], truth=[cell, A])])
+    assert (values["ctc/AP50_CTC"], values["ctc/precision_CTC"]) == (1.0, 1.0)
+
+
 def test_pipeline_without_annotations_is_told_what_to_add():
     with pytest.raises(ConfigError, match=r"field.png.*no truth. Put `dict\(type='LoadAnnotations'.*AFTER the resize"):
         evaluate([packed(RESIZE)])

@@ -18,7 +18,7 @@ TRAINING_KEYS = (
 )  # fmt: skip
 TEST_KEYS = ("test_dataloader", "test_evaluator", "test_cfg")
 # Hooks that neither train nor choose.
-RECORDING_HOOKS = ("FinishedEpochHook", "ProgressHook", "TrainingCostHook")
+RECORDING_HOOKS = ("FinishedEpochHook", "ProgressHook", "TrainingCostHook", "ValidationLossHook")
 RECORDING_DEFAULTS = ("timer", "logger", "visualization")
 # Where files lie; what is in them has digests of its own (``data.py``).
 DATA_PLACES = ("ann_file", "data_prefix")

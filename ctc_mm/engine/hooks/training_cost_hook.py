@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,11 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ctc_mm.evaluation.memory import MIB, peak_mib
 from ctc_mm.formats.files import write_json
 from ctc_mm.registry import HOOKS
 
-try:
-    import resource
-except ImportError:  # Windows has none
-    resource = None
-
 COST_FILE = "training_cost.json"
-# Of ru_maxrss: bytes on macOS, kibibytes elsewhere.
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @HOOKS.register_module()
@@ -74,12 +68,12 @@ class TrainingCostHook(Hook):
         if not is_main_process():
             return
         before, on_gpu = self._before, torch.cuda.is_available()
-        gpu = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
+        gpu = torch.cuda.max_memory_allocated() / MIB if on_gpu else None
         cost = {
             "epochs": runner.epoch,
             "wall_s": round(before["wall_s"] + time.monotonic() - self._wall, 2),
             "cpu_s": round(before["cpu_s"] + _cpu_seconds() - self._cpu, 2),
-            "peak_memory_mib": _larger(before["peak_memory_mib"], _peak_resident_mib()),
+            "peak_memory_mib": _larger(before["peak_memory_mib"], peak_mib()),
             "peak_gpu_memory_mib": _larger(before["peak_gpu_memory_mib"], gpu),
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
@@ -94,10 +88,6 @@ def _cpu_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def _peak_resident_mib() -> float | None:
-    return resource and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20
-
-
 def _larger(*values: float | None) -> float | None:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and not math.isnan(value)]
     return round(max(known), 1) if known else None

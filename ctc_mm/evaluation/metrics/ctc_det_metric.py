@@ -53,8 +53,11 @@ def image_record(data_sample: Mapping[str, Any]) -> ImageRecord:
     if "bboxes" not in truth or "labels" not in truth:
         raise ConfigError(f"image {name!r}: {TRUTH_HELP}")
     predicted, shape = data_sample["pred_instances"], data_sample.get("ori_shape")
+    height, width = (np.inf, np.inf) if shape is None else shape[:2]
+    corner = np.array([width, height, width, height], np.float32)
     record = ImageRecord(
-        boxes_xyxy=_array(predicted["bboxes"], np.float32).reshape(-1, 4),
+        # Some heads (YOLO) predict beyond the image, where no truth can be: all are compared alike.
+        boxes_xyxy=_array(predicted["bboxes"], np.float32).reshape(-1, 4).clip(0, corner),
         scores=_array(predicted["scores"], np.float32),
         labels=_array(predicted["labels"], np.int64),
         truth_xyxy=_array(truth["bboxes"], np.float32).reshape(-1, 4),
@@ -64,7 +67,6 @@ def image_record(data_sample: Mapping[str, Any]) -> ImageRecord:
         name=name,
         area_px=None if shape is None else int(shape[0]) * int(shape[1]),
     )
-    height, width = (np.inf, np.inf) if shape is None else shape[:2]
     if record.truth_xyxy.size and (record.truth_xyxy[:, 2:].max(axis=0) > (
         np.array([width, height]) + OUTSIDE_TOLERANCE_PX
     )).any():  # fmt: skip
