@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -97,8 +98,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, path: Path, settings: EngineSettings, precision: str = "f32") -> None:
-        openvino = _import("openvino", OPENVINO)
-        core, device = openvino.Core(), settings.device.upper().replace(":", ".")
+        core, device = _openvino_core(), settings.device.upper().replace(":", ".")
         if device.partition(".")[0] not in {name.partition(".")[0] for name in core.available_devices}:
             raise EngineError(
                 f"device {settings.device!r}: OpenVINO finds {', '.join(core.available_devices)} here; give one of them"
@@ -125,6 +125,17 @@ class OpenVINOSession:
         with failures_named(self._name, len(batch), self._device):
             found = self._model({INPUT: batch}, share_inputs=True)
         return {name: np.array(found[name]) for name in self._outputs}
+
+
+@cache
+def _openvino_core() -> Any:
+    """One for the process, never given back.
+
+    OpenVINO's CPU plugin gives the thread that loads it a stack of its own for signals, and takes it away when the last
+    core goes, in whatever thread that happens. The next signal that Python handles (Ctrl-C, the end of a loader's
+    worker) then ends the process without a word.
+    """
+    return _import("openvino", OPENVINO).Core()
 
 
 def _import(module: str, engine: str) -> ModuleType:
