@@ -61,6 +61,17 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
     yield from track(items, description=description, total=total, console=Console(stderr=True))
 
 
+def file_name(*suffixes: str) -> Callable[[str], str]:
+    """An argument's ``type``: the name of a file to write, refused with another ending than its content has."""
+
+    def read(text: str) -> str:
+        if not text.lower().endswith(suffixes):
+            raise argparse.ArgumentTypeError(f"takes a name that ends with {' or '.join(suffixes)}. Received: {text!r}")
+        return text
+
+    return read
+
+
 class CfgOptions(argparse.Action):
     """``--cfg-options a.b=1 c="['x', 'y']"``: dotted keys to Python values; what is no literal stays text."""
 

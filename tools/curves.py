@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ctc_mm.cli import run_cli
+from ctc_mm.cli import file_name, run_cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -17,8 +17,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folders", nargs="+", metavar="WORK_DIR", help="of a training, or a folder with several; NAME=WORK_DIR names "
         "the model")  # fmt: skip
-    add("--out", required=True, metavar="PNG", help="the picture")
-    add("--csv", metavar="FILE", help="all curves as model,run,name,epoch,value")
+    add("--out", required=True, type=file_name(".png"), metavar="PNG", help="the picture")
+    add("--csv", type=file_name(".csv"), metavar="FILE.csv", help="all curves as model,run,name,epoch,value")
     add("--names", nargs="+", metavar="CURVE", help="what to draw, such as loss ctc/mAP50 (default: losses, AP, AUC)")
     add("--average", action="store_true", help="mean over the seeds of a model, with a band of one SD")
     return parser.parse_args(argv)

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cli import add_config_options, file_name, run_cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -16,8 +16,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser)
     add = parser.add_argument
-    add("--out", metavar="PNG", help="picture of boxes, anchors and their recall")
-    add("--leaf", metavar="FILE.py", help="write a config with the fitted anchors")
+    add("--out", type=file_name(".png"), metavar="PNG", help="picture of boxes, anchors and their recall")
+    add("--leaf", type=file_name(".py"), metavar="FILE.py", help="write a config with the fitted anchors")
     add("--view", choices=["resized", "augmented"], default="resized", help="boxes as a test resizes them, or as "
         "training crops and scales them (default: %(default)s)")  # fmt: skip
     add("--epochs", type=int, default=1, help="of the augmented view (default: %(default)s)")
@@ -34,6 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} is out of range. Received: {getattr(args, name)}")
     if args.config.endswith(".json") and args.leaf:
         parser.error("--leaf goes with a config, whose anchors it changes; a FILE.json has none")
+    if args.leaf and Path(args.leaf).resolve() == Path(args.config).resolve():
+        parser.error(f"--leaf {args.leaf} is the config itself, which the leaf inherits from; give a new file")
     return args
 
 
@@ -54,11 +56,12 @@ def main(argv: list[str] | None = None) -> None:
         fit = fit_config(config, args.view, args.epochs, args.seed, by_class, args.iou)
     for line in report_lines(fit):
         print(line)
+    picture = draw_fit(fit) if args.out else b""
     if args.leaf:
         write_leaf(args.leaf, args.config, fit)
         print(f"config: {args.leaf}")
     if args.out:
-        atomic_write_bytes(Path(args.out), draw_fit(fit))
+        atomic_write_bytes(Path(args.out), picture)
         print(f"picture: {args.out}")
 
 

@@ -194,7 +194,7 @@ def test_shapes_of_a_file(fields):
     found = fit_file(fields / "set.json", 2)
     assert found.shapes_wh.tolist() == [[16, 12], [20, 20]]
     assert found.shape_mean_iou == 1.0
-    with pytest.raises(ValueError, match="3 anchor shapes cannot be fitted to 2 different boxes"):
+    with pytest.raises(AnnotationError, match=r"set\.json: 3 anchor shapes cannot be fitted to 2 different boxes"):
         fit_file(fields / "set.json", 3)
 
 

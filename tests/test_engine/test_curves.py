@@ -85,9 +85,7 @@ def test_trainings_of_a_comparison_are_found(seeds):
 
 def test_what_is_no_seed_of_one_training_is_not_averaged(seeds):
     runs = find_runs([f"one={seeds}"])
-    with pytest.raises(
-        ConfigError, match=r"one: .* are no two seeds of one training, since `model.depth` is 50"
-    ):
+    with pytest.raises(ConfigError, match=r"one: .* are no two seeds of one training, since `model.depth` is 50"):
         by_model(runs)
     assert draw_curves(runs, ["loss"])[:4] == b"\x89PNG"  # side by side they may be drawn
 
@@ -101,10 +99,36 @@ def test_mistakes_are_named(seeds, tmp_path):
         find_runs([str(empty)])
     with pytest.raises(ConfigError, match="named twice"):
         find_runs([str(seeds), str(seeds / "large")])
-    with pytest.raises(
-        ConfigError, match=r"no training has a curve ctc/F1\. There are: ctc/mAP50, ctc/val"
-    ):
+    with pytest.raises(ConfigError, match=r"no training has a curve ctc/F1\. There are: ctc/mAP50, ctc/val"):
         chosen_names(find_runs([str(seeds)]), ["loss", "ctc/F1"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"loss": 2.0, "epoch": 1, "step": 1}\n{"loss": null, "epoch": 2, "step": 2}',
+            r"scalars\.json: line 2 is",
+        ),
+        (b'{"loss": 2.0, "epoch": "one", "step": 1}', r"scalars\.json: line 1 is damaged .*'one'"),
+        (b'{"ctc/mAP50": 0.5, "step": null}', r"scalars\.json: line 1 is damaged"),
+        (b"\xff\xfe", r"scalars\.json: is no text"),
+    ],
+    ids=["no_loss", "epoch", "step", "bytes"],
+)
+def test_a_damaged_log_is_named(tmp_path, content, message):
+    folder = tmp_path / "20260101_000000" / "vis_data"
+    folder.mkdir(parents=True)
+    (folder / "scalars.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_curves(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["ssd=", "=", "=."])
+def test_half_a_name_is_no_folder(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an empty path would be this one
+    with pytest.raises(ConfigError, match="NAME=WORK_DIR takes both"):
+        find_runs([place])
 
 
 def test_what_is_told_and_written(seeds):

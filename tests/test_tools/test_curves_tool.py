@@ -32,10 +32,12 @@ def test_picture_and_table(repo, work_dir, tmp_path):
 def test_mistakes_end_with_a_line_that_helps(repo, work_dir, tmp_path):
     for words, code, message in (
         ([work_dir], 2, "required: --out"),
+        ([work_dir, "--out", tmp_path / "a.pdf"], 2, "--out: takes a name that ends with .png. Received: "),
+        ([work_dir, "--out", tmp_path / "a.png", "--csv", tmp_path / "a.png"], 2, "--csv: takes a name that ends"),
         ([tmp_path / "none", "--out", tmp_path / "a.png"], 1, "none: no such folder"),
         ([work_dir, "--out", tmp_path / "a.png", "--names", "ctc/F1"], 1, "no training has a curve ctc/F1"),
     ):
         done = run(repo, *words)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         assert message in done.stderr
-    assert not (tmp_path / "a.png").exists()
+    assert not list(tmp_path.glob("a.*"))

@@ -113,7 +113,12 @@ def boxes_of_config(
         images, left_out = images + 1, left_out + ignored
     height, width = np.max(shapes, axis=0)
     joined = np.vstack([np.zeros((0, 4)), *boxes]), np.concatenate([np.zeros(0, int), *labels])
-    return _checked(*joined, classes, (int(width), int(height)), images, left_out, f"the config's {split} set")
+    return _checked(*joined, classes, (int(width), int(height)), images, left_out, _source(dataset_cfg, split))
+
+
+def _source(dataset_cfg: Any, split: str) -> str:
+    files = [Path(one.get("data_root") or "", one.get("ann_file") or "") for one in _annotated(dataset_cfg)]
+    return f"the config's {split} set ({', '.join(map(str, files))})"
 
 
 def _annotated(dataset_cfg: Any) -> Iterator[Any]:

@@ -29,6 +29,7 @@ from ctc_mm.engine.anchor_fit.generators import (
     numbers_of,
     starts_from_shapes,
 )
+from ctc_mm.errors import AnnotationError
 
 # A search tries each number times and over these, the larger steps first.
 STEPS = (1.4, 1.15, 1.05)
@@ -74,12 +75,14 @@ def fit_file(
         by_class: every class weighs the same, else every box.
 
     Raises:
-        AnnotationError: the file cannot be read, or has no box.
-        ValueError: fewer different boxes than shapes.
+        AnnotationError: the file cannot be read, or has no box, or fewer different boxes than shapes.
     """
     boxes = boxes_of_coco(path, size_wh)
     weights = class_weights(boxes.labels) if by_class else np.ones(len(boxes.labels))
-    fitted = fit_shapes(boxes.sizes_wh, shapes, seed, weights)
+    try:
+        fitted = fit_shapes(boxes.sizes_wh, shapes, seed, weights)
+    except ValueError as error:
+        raise AnnotationError(f"{path}: {error}") from error
     return AnchorFit(boxes, fitted, mean_best(shape_iou(boxes.sizes_wh, fitted), weights))
 
 

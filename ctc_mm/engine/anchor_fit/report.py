@@ -35,13 +35,17 @@ def report_lines(fit: AnchorFit) -> Iterator[str]:
         yield f"{'':10s} {'class':14s} {'boxes':>6s} {'by shape':>15s} {'on the grid':>15s}"
         for name, rows in by_name.items():
             for row in rows:
-                shape = f"{row.shape_recall:6.1%} {row.shape_mean_iou:8.3f}"
-                grid = f"{row.grid_recall:6.1%} {row.grid_mean_iou:8.3f}"
+                shape = _shown(row.shape_recall, row.shape_mean_iou)
+                grid = _shown(row.grid_recall, row.grid_mean_iou)
                 yield f"{name:10s} {row.name:14s} {row.boxes:6d} {shape:>15s} {grid:>15s}"
     if fit.settings:
         options = " ".join(f'{fit.key}.{name}="{value}"' for name, value in fit.settings.items())
         yield ""
         yield f"--cfg-options {options}"
+
+
+def _shown(recall: float, mean_iou: float) -> str:
+    return f"{'-':>6s} {'-':>8s}" if np.isnan(recall) else f"{recall:6.1%} {mean_iou:8.3f}"
 
 
 def write_leaf(path: str | Path, base: str | Path, fit: AnchorFit) -> None:

@@ -53,6 +53,8 @@ def find_runs(places: Sequence[str]) -> list[TrainedRun]:
     for place in places:
         name, equals, folder = place.partition("=")
         root = Path(folder if equals and not Path(place).exists() else place)
+        if equals and not (name and folder) and root != Path(place):
+            raise ConfigError(f"{place!r}: NAME=WORK_DIR takes both a name and a folder")
         given = name if root != Path(place) else None
         if not root.is_dir():
             raise ConfigError(f"{root}: no such folder. Give the work dir of a training (work_dirs/<config>).")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.functional.spread import mean_sd
 
 SCALARS_FILE = "scalars.json"
@@ -47,6 +48,9 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
 
     Args:
         model_dir: work dir of a training.
+
+    Raises:
+        ConfigError: a log that is no text, or a line with something else than numbers.
     """
     curves: dict[str, Curve] = {}
     for path in sorted(model_dir.glob(f"*/vis_data/{SCALARS_FILE}")):
@@ -61,24 +65,30 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
 
 def _read_log(path: Path) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
-    for line in _lines(path):
-        epoch = line.get("epoch")
-        if LOSS in line and epoch is not None:
-            curves.setdefault(LOSS, {})[int(epoch)] = float(line[LOSS])
-        for name, value in line.items():
-            if name.startswith(VALIDATION_PREFIX) and isinstance(value, int | float):
-                curves.setdefault(name, {})[int(line["step"])] = float(value)
+    for number, line in _lines(path):
+        try:
+            if LOSS in line and line.get("epoch") is not None:
+                curves.setdefault(LOSS, {})[int(line["epoch"])] = float(line[LOSS])
+            for name, value in line.items():
+                if name.startswith(VALIDATION_PREFIX) and isinstance(value, int | float):
+                    curves.setdefault(name, {})[int(line["step"])] = float(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: line {number} is damaged ({error}); remove the line") from error
     return curves
 
 
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for text in path.read_text(encoding="utf-8").splitlines():
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text, so no log of MMEngine; remove it, or leave this folder out") from error
+    for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
         except ValueError:  # the last line of a training that was killed
             continue
         if isinstance(line, dict) and "step" in line:
-            yield line
+            yield number, line
 
 
 def mean_curves(folds: Sequence[Mapping[str, Curve]]) -> dict[str, MeanCurve]:
