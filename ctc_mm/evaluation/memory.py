@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 MIB = 2**20
-KERNEL_STATUS = Path("/proc/self/status")  # Linux
+KERNEL_STATUS, KERNEL_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux
 
 
 def resident_mib() -> float:
@@ -41,3 +43,19 @@ def peak_memory_mib(device: torch.device) -> float:
     import torch
 
     return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else peak_mib()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak begin anew from what is in use now; where the system does not offer that, it goes on.
+
+    What the program has freed, and the allocator keeps (``tune_cpu``), is given back first.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access(KERNEL_RESET, os.W_OK):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
+        KERNEL_RESET.write_text("5")

@@ -59,7 +59,18 @@ def test_size_and_operations_are_those_of_the_layers(models, tmp_path):
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 64), mode="tensor")
     assert found["gflops"] * 1e9 == pytest.approx(sum(operations))
-    assert found["peak_mib"] > found["libraries_mib"] > 50
+    assert found["libraries_mib"] > 50
+
+
+def test_memory_is_that_of_a_prediction_and_not_of_the_file_of_weights(models, tmp_path):
+    content = torch.load(models["plain"]["checkpoint"])
+    optimizer_mib = 128
+    content["optimizer"] = {"exp_avg": torch.zeros(optimizer_mib * 2**18)}
+    torch.save(content, tmp_path / "large.pth")
+    large = {**models["plain"], "checkpoint": str(tmp_path / "large.pth")}
+    measuring.measure_cost(spec({"plain": large}), tmp_path / "cost.json")
+    found = json.loads((tmp_path / "cost.json").read_text())
+    assert found["peak_mib"] - found["libraries_mib"] < optimizer_mib / 2
 
 
 def test_layout_is_that_of_the_training(models):

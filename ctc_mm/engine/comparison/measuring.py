@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from ctc_mm.engine.checkpoint import load_checkpoint_safely  # noqa: E402
 from ctc_mm.engine.setup import register_all_modules  # noqa: E402
-from ctc_mm.evaluation.memory import peak_memory_mib, resident_mib  # noqa: E402
+from ctc_mm.evaluation.memory import peak_memory_mib, reset_peak_memory, resident_mib  # noqa: E402
 from ctc_mm.evaluation.speed import device_name, seconds_of  # noqa: E402
 from ctc_mm.formats.files import write_json  # noqa: E402
 from ctc_mm.models.loading import load_all_weights  # noqa: E402
@@ -76,6 +76,7 @@ def measure_cost(spec: Mapping[str, Any], out: Path) -> None:
     libraries_mib = resident_mib() if device.type == "cpu" else 0.0
     trained = TrainedModel(next(iter(spec["models"].values())), device, spec["trust"])
     batch = trained.batch(1)
+    reset_peak_memory(device)  # a checkpoint holds the optimizer's state too, twice the weights or more
     for _ in range(2):
         trained.predict(batch)()
     peak_mib = peak_memory_mib(device)
