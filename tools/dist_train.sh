@@ -33,7 +33,6 @@ if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
     echo "error: PROCESSES must be a whole number of at least 1. Received: $processes" >&2
     exit 2
 fi
-
 # One thread each, unless told otherwise: processes that share cores are slower with more.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 if [ "${NNODES:-1}" -gt 1 ]; then
@@ -45,6 +44,10 @@ if [ "${NNODES:-1}" -gt 1 ]; then
         --master-port "${MASTER_PORT:-29500}")
 else
     meeting=(--standalone) # a free port of its own
+fi
+if [ ! -f "$config" ]; then # once, instead of once from every process
+    echo "error: $config: no such config. The project's configs are under configs/." >&2
+    exit 2
 fi
 exec "${PYTHON:-python}" -m torch.distributed.run "${meeting[@]}" --nproc-per-node "$processes" \
     "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --launcher pytorch "$@"

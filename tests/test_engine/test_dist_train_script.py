@@ -66,6 +66,7 @@ def test_the_average_saved_is_that_of_both_processes(run):
         (["a.py"], {}, 2, "usage: tools/dist_train.sh"),
         (["a.py", "two"], {}, 2, "PROCESSES must be a whole number of at least 1. Received: two"),
         (["a.py", "2"], {"NNODES": "2"}, 2, "set MASTER_ADDR to the address of the first machine"),
+        (["configs/none.py", "2"], {}, 2, "error: configs/none.py: no such config"),
     ],
 )
 def test_mistakes_end_with_a_line_that_helps(repo, words, variables, code, message):
