@@ -311,3 +311,52 @@ def test_tests_of_different_images_do_not_mix(comparison):
     path.write_bytes(b"nothing")
     with pytest.raises(AnnotationError, match=r"detections.npz: cannot be read as the predictions of a test"):
         comparison()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("plan.json", "{", r"plan\.json: damaged .*Delete this file"),
+        ("plan.json", "[]", r"plan\.json: damaged"),
+        ("plan.json", '{"format": "ctc_mm comparison 1", "data": {"parts": {}}}', r"plan\.json: damaged .*'train'"),
+        ("plan.json", '{"format": "ctc_mm comparison 0", "data": {}}', r"plan\.json: was written by another version"),
+        ("runs/plain/seed_0/run.json", "{", r"seed_0.run\.json: damaged .*Delete this file"),
+        ("runs/plain/seed_0/run.json", '{"identity": {}, "data": 3}', r"seed_0.run\.json: damaged"),
+        ("runs/plain/seed_0/test/metrics.json", "[]", r"metrics\.json: cannot be read .*delete `done\.json`"),
+        ("runs/plain/seed_0/test/metrics.json", '{"operating_point": 3}', r"metrics\.json: cannot be read"),
+    ],
+)
+def test_damaged_notes_are_named_with_the_cure(comparison, path, content, message):
+    comparison([comparison.plain], seeds=(0,))
+    (comparison.out / path).write_text(content)
+    with pytest.raises((ConfigError, AnnotationError), match=message):
+        comparison([comparison.plain], seeds=(0,))
+    if path.endswith(("plan.json", "run.json")):  # the cure that the message names
+        (comparison.out / path).unlink()
+        comparison([comparison.plain], seeds=(0,))
+
+
+def test_finished_runs_count_without_their_weights_and_only_measuring_needs_them(comparison):
+    before = comparison([comparison.plain], seeds=(0,)).content
+    (comparison.run("plain", 0) / "model" / "best_ctc_mAP50_epoch_2.pth").unlink()
+    assert comparison([comparison.plain], seeds=(0,)).content == before
+    with pytest.raises(RunsFailedError, match=r"(?s)0 of 1 runs and 1 measurements.*best_ctc_mAP50.*pth.* is gone"):
+        comparison([comparison.plain], seeds=(0,), rounds=1)
+
+
+def test_a_training_cost_that_is_none_is_left_out(comparison):
+    comparison([comparison.plain], seeds=(0,))
+    (comparison.run("plain", 0) / "model" / "training_cost.json").write_text("[1]")
+    assert comparison([comparison.plain], seeds=(0,)).content["models"][0]["training"]["recorded"] == 0
+
+
+def test_what_cannot_be_trained_or_loaded_is_refused_before_anything_is_written(comparison):
+    for epochs in (0, -3, 1.5, "two"):
+        with pytest.raises(ConfigError, match=rf"plain\.py: train_cfg\.max_epochs must be .* Received: {epochs!r}"):
+            comparison(changes={"train_cfg.max_epochs": epochs})
+    with pytest.raises(ConfigError, match=r"a seed is at most 4294967295.* Received: 4294967296"):
+        comparison(seeds=(0, 2**32))
+    (comparison.folder / "damaged.pth").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"damaged\.pth"):
+        comparison(trained={"faster": (comparison.folder / "damaged.pth",)})
+    assert not list((comparison.out / "runs").iterdir())

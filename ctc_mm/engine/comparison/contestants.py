@@ -10,8 +10,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from ctc_mm.engine.checkpoint import load_checkpoint_safely
 from ctc_mm.engine.compatibility import DETECTOR, kind_of_config
 from ctc_mm.engine.pretrained import require_pretrained_weights
+from ctc_mm.engine.runs.run_config import planned_epochs
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.engine.training_options import apply_training_options
 from ctc_mm.engine.work_dir import best_checkpoint
@@ -56,8 +58,9 @@ def read_contestants(
         trust: as in :func:`ctc_mm.engine.checkpoint.load_checkpoint_safely`.
 
     Raises:
-        ConfigError: two configs of one name, a config that is not a detector's, or weights for a name that is none.
-        CheckpointError: weights, pretrained or given, that cannot be found.
+        ConfigError: two configs of one name, a config that is not a detector's or trains no epoch, or weights for a
+            name that is none.
+        CheckpointError: weights, pretrained or given, that cannot be found or read.
     """
     names = [Path(path).stem for path in paths]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -76,8 +79,15 @@ def read_contestants(
                 f"{path}: is a classifier's config; tools/compare.py compares detectors. Compare classifiers by their "
                 "cross-validations on the same folds (tools/cross_validate.py, one run each with the same --seed)."
             )
+        epochs = planned_epochs(config)
+        if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+            raise ConfigError(
+                f"{path}: train_cfg.max_epochs must be a whole number of at least 1 (--epochs). Received: {epochs!r}"
+            )
         config = apply_training_options(config, **(training or {}))
         given = tuple(weights_in(one) for one in trained.get(name, ()))
+        for weights in given:  # damaged ones are found before hours of training the others
+            load_checkpoint_safely(weights, trust)
         if not given:
             require_pretrained_weights(config.model, trust)
         found.append(Contestant(name, config, given, tuple(config_beside(one) for one in given)))

@@ -97,9 +97,9 @@ def _thresholds(path: Path, classes: Sequence[str]) -> dict[str, float | None]:
     """Thresholds chosen on validation, as the test applied them."""
     try:
         point = json.loads(path.read_text(encoding="utf-8"))["operating_point"]
-    except (OSError, ValueError, KeyError) as error:
+        return dict.fromkeys(classes) if point is None else {name: point["thresholds"].get(name) for name in classes}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}); delete `done.json` above it and run again") from error
-    return dict.fromkeys(classes) if point is None else {name: point["thresholds"].get(name) for name in classes}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Cost:
     input_hw: tuple[int, int]
 
 
+COST_FIELDS = frozenset(Cost.__dataclass_fields__)
+
+
 @dataclass(frozen=True)
 class Speed:
     """Images per second of every model, taking turns in one process.
@@ -87,10 +90,14 @@ def measure(
         Cost by config, speed, and what went wrong.
     """
     models: dict[str, Run] = {}
-    for run in runs:
-        models.setdefault(run.contestant, run)
-    if not models or not options.rounds:
-        return {}, None, []
+    problems: list[str] = []
+    if options.rounds:
+        for run in runs:
+            models.setdefault(run.contestant, run)
+        problems = [_gone(run) for run in models.values() if not run.checkpoint.is_file()]
+        models = {name: run for name, run in models.items() if run.checkpoint.is_file()}
+    if not models:
+        return {}, None, problems
     folder = out_dir.resolve() / MEASUREMENTS
     spec = {
         "models": {name: _model_spec(run) for name, run in models.items()},
@@ -100,15 +107,14 @@ def measure(
         "threads": children.environment["OMP_NUM_THREADS"],
         "device": options.device,
     }
-    problems: list[str] = []
     costs = {}
     for name in progress(list(models), "Size and memory of each model"):
         mine = {**spec, "models": {name: spec["models"][name]}, "batch_sizes": [1], "rounds": 1}
         content = _measured(
-            "cost", mine, folder / f"cost_{name}.json", children, problems, lambda known: "peak_mib" in known
+            "cost", mine, folder / f"cost_{name}.json", children, problems, lambda known: known.keys() >= COST_FIELDS
         )
         if content is not None:
-            fields = {field: content[field] for field in Cost.__dataclass_fields__}
+            fields = {field: content[field] for field in COST_FIELDS}
             costs[name] = Cost(**{**fields, "input_hw": tuple(content["input_hw"])})
     sizes = {str(size) for size in options.batch_sizes}
     is_whole = lambda known: sizes <= set(known.get("seconds", ()))  # noqa: E731
@@ -117,6 +123,13 @@ def measure(
         return costs, None, problems
     seconds = {name: {int(size): of_size[name] for size, of_size in content["seconds"].items()} for name in models}
     return costs, Speed(seconds, content["machine"]), problems
+
+
+def _gone(run: Run) -> str:
+    return (
+        f"cost_{run.contestant}: {run.checkpoint}, tested before, is gone, so it can be measured no more: put it back, "
+        f"or delete {run.folder.path} to train it again, or leave measuring out (--rounds 0)"
+    )
 
 
 def _model_spec(run: Run) -> dict[str, str]:
@@ -152,9 +165,10 @@ def _measured(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not ours: measured anew
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def training_cost(run: Run) -> dict[str, Any] | None:

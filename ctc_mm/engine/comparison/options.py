@@ -10,6 +10,7 @@ from pathlib import Path
 from ctc_mm.errors import ConfigError
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
+MOST_SEED = 2**32 - 1
 DEVICES = ("auto", "cpu", "cuda")
 TRAINING_OPTIONS = ("from_scratch", "amp", "channels_last", "deterministic", "ema")
 
@@ -52,6 +53,8 @@ class ComparisonOptions:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(f"the seeds must be one or more different numbers from 0 on. Received: {self.seeds}")
+        if max(self.seeds) > MOST_SEED:
+            raise ConfigError(f"a seed is at most {MOST_SEED}, as NumPy takes it. Received: {max(self.seeds)}")
         if self.jobs < 1 or (self.threads is not None and self.threads < 1):
             raise ConfigError(f"--jobs and --threads must be 1 or more. Received: {self.jobs}, {self.threads}")
         if self.device not in DEVICES:

@@ -54,8 +54,8 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The weights that are tested; the run has been trained."""
-        return self.folder.path / self.folder.trained()["checkpoint"]
+        """The weights that were tested; the run is finished, and somebody may have deleted them since."""
+        return self.folder.path / self.folder.done()["checkpoint"]
 
 
 def take_folder(out_dir: Path, contestants: Sequence[Contestant], data: SharedData, again: bool) -> None:
@@ -85,19 +85,24 @@ def take_folder(out_dir: Path, contestants: Sequence[Contestant], data: SharedDa
 
 
 def _require_same_data(path: Path, data: SharedData) -> None:
+    now = data.to_json()
     try:
         former = json.loads(path.read_text(encoding="utf-8"))
-        known = former["data"] if former["format"] == FORMAT else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: damaged ({error}); give another folder with --out") from error
-    if known is None:
-        raise ConfigError(f"{path}: was written by another version; give another folder with --out")
-    now = data.to_json()
-    for name in ("classes", "target"):
-        if known[name] != now[name]:
-            raise ConfigError(f"{path}: holds results for {name} {known[name]}, this run has {now[name]}. {CURE}")
+        if former["format"] != FORMAT:
+            raise ConfigError(f"{path}: was written by another version; give another folder with --out")
+        known = former["data"]
+        digests = {part: known["parts"][part]["digest"] for part in now["parts"]}
+        tasks = {name: known[name] for name in ("classes", "target")}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: damaged ({type(error).__name__}: {error}). Delete this file: each run keeps a note of its own of "
+            "what it was trained on"
+        ) from error
+    for name, task in tasks.items():
+        if task != now[name]:
+            raise ConfigError(f"{path}: holds results for {name} {task}, this run has {now[name]}. {CURE}")
     for part, content in now["parts"].items():
-        if known["parts"][part]["digest"] != content["digest"]:
+        if digests[part] != content["digest"]:
             raise ConfigError(
                 f"{path}: holds results on other {part} data: {known['parts'][part]}; {data.parts[part].where} now "
                 f"holds {content}. Results of different data are not put into one table. {CURE}"
@@ -204,8 +209,14 @@ def _former(folder: RunFolder, data: SharedData, reader: DataReader) -> tuple[di
     """Config and data of the training that a folder holds; where no comparison has noted them, by its config file."""
     note = folder.path / NOTE_FILE
     if note.is_file():
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return content["identity"], content["data"]
+        try:
+            content = json.loads(note.read_text(encoding="utf-8"))
+            return dict(content["identity"]), {part: content["data"][part] for part in LEARNED_ON}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{note}: damaged ({type(error).__name__}: {error}). Delete this file: what was trained is then known "
+                "by config.py beside it"
+            ) from error
     if not folder.config.is_file():
         raise ConfigError(f"{folder.path}: holds a training without its config.py, so it cannot be told what. {CURE}")
     config = Config.fromfile(folder.config)
