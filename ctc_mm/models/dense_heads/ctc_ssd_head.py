@@ -68,7 +68,7 @@ class CTCSSDHead(SSDHead):
             raise ConfigError(f"train_cfg of CTCSSDHead: unknown keys {unknown}; known: {sorted(KNOWN_TRAIN_KEYS)}.")
         for name in ("neg_pos_ratio", "blank_negatives", "ignore_iof_thr", "smoothl1_beta", "focal_gamma"):
             value = train_cfg.get(name, 0)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ConfigError(f"train_cfg.{name} must be a number; received {value!r}.")
         self.neg_pos_ratio = float(train_cfg.get("neg_pos_ratio", 1.2))
         self.blank_negatives = int(train_cfg.get("blank_negatives", 100))
@@ -83,11 +83,13 @@ class CTCSSDHead(SSDHead):
             raise ConfigError(f"train_cfg.blank_negatives must be 0 or more; received {self.blank_negatives}.")
         if not 0 <= self.ignore_iof_thr < 1:
             raise ConfigError(f"train_cfg.ignore_iof_thr must be in [0, 1); received {self.ignore_iof_thr}.")
+        if self.smoothl1_beta < 0:
+            raise ConfigError(f"train_cfg.smoothl1_beta must be 0 or more; received {self.smoothl1_beta}.")
         if self.focal_gamma < 0:
             raise ConfigError(f"train_cfg.focal_gamma must be 0 or more; received {self.focal_gamma}.")
         if not isinstance(self.quality_targets, bool):
             raise ConfigError(f"train_cfg.quality_targets must be True or False; received {self.quality_targets!r}.")
-        if mining not in MINERS:
+        if not isinstance(mining, str) or mining not in MINERS:
             raise ConfigError(f"train_cfg.mining must be one of {sorted(MINERS)}; received {mining!r}.")
         self.mine = MINERS[mining]
 

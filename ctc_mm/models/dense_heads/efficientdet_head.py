@@ -87,7 +87,8 @@ class EfficientDetHead(AnchorHead):
         **kwargs: of MMDetection's ``AnchorHead``.
 
     Raises:
-        ConfigError: levels differ in their number of anchors, or ``stacked_convs`` is negative.
+        ConfigError: levels differ in their number of anchors, a negative ``stacked_convs``, or no
+            ``feat_channels``.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class EfficientDetHead(AnchorHead):
     ) -> None:
         if stacked_convs < 0:
             raise ConfigError(f"EfficientDetHead: stacked_convs must be 0 or more; received {stacked_convs}.")
+        if feat_channels < 1:
+            raise ConfigError(f"EfficientDetHead: feat_channels must be at least 1; received {feat_channels}.")
         self.stacked_convs = stacked_convs
         self.norm_cfg = norm_cfg or dict(type="BN", momentum=0.01, eps=1e-3)
         self.act_cfg = act_cfg or dict(type="SiLU", inplace=True)

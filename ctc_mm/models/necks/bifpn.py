@@ -125,7 +125,8 @@ class BiFPN(BaseModule):
         init_cfg: MMEngine's initialisation.
 
     Raises:
-        ConfigError: fewer levels leave than arrive, less than two of them, or no repetition.
+        ConfigError: fewer levels leave than arrive, less than two of them, no repetition, a level without channels, or
+            no ``eps``.
     """
 
     def __init__(
@@ -140,6 +141,13 @@ class BiFPN(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg or SEPARABLE_INIT)
+        if not in_channels or min(in_channels) < 1 or out_channels < 1:
+            raise ConfigError(
+                "BiFPN: in_channels lists the channels of each level that arrives, and like out_channels each is at "
+                f"least 1; received in_channels={in_channels!r}, out_channels={out_channels!r}."
+            )
+        if not eps > 0:
+            raise ConfigError(f"BiFPN: eps must be above 0, or weights that are all 0 give NaN; received {eps}.")
         if num_outs < max(2, len(in_channels)):
             raise ConfigError(
                 f"BiFPN: num_outs={num_outs}, but {len(in_channels)} levels arrive (in_channels) and two are the least "

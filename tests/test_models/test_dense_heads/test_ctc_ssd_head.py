@@ -186,10 +186,13 @@ def test_autocast_gives_full_precision_losses():
         (dict(blank_negatives=-1), "blank_negatives must be 0 or more"),
         (dict(ignore_iof_thr=1.0), r"ignore_iof_thr must be in \[0, 1\)"),
         (dict(mining="slide"), r"mining must be one of \['all', 'batch', 'image'\]; received 'slide'"),
+        (dict(mining=["batch"]), r"mining must be one of .*; received \['batch'\]"),
+        (dict(neg_pos_ratio=float("nan")), r"neg_pos_ratio must be a number; received nan"),
+        (dict(blank_negatives=float("inf")), r"blank_negatives must be a number; received inf"),
+        (dict(smoothl1_beta=-1), r"smoothl1_beta must be 0 or more; received -1\.0"),
         (dict(neg_pos_ration=2), r"unknown keys \['neg_pos_ration'\]"),
         (dict(neg_pos_ratio="1,2"), r"train_cfg\.neg_pos_ratio must be a number; received '1,2'"),
     ],
-    ids=["ratio", "blank", "iof", "mining", "unknown", "text"],
 )
 def test_wrong_settings_are_named(train_cfg, message):
     with pytest.raises(ConfigError, match=message):

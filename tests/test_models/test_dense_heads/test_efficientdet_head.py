@@ -136,6 +136,8 @@ def test_without_hidden_convolutions_it_predicts_from_the_features():
 def test_wrong_options_are_named():
     with pytest.raises(ConfigError, match="stacked_convs must be 0 or more; received -1"):
         build(stacked_convs=-1)
+    with pytest.raises(ConfigError, match="feat_channels must be at least 1; received 0"):
+        build(feat_channels=0)
     uneven = dict(type="mmdet.SSDAnchorGenerator", scale_major=False, strides=[8, 16], ratios=[[2], [2, 3]],
                   min_sizes=[16, 32], max_sizes=[32, 60])  # fmt: skip
     with pytest.raises(ConfigError, match=r"each needs the same number of anchors; .* gives \[4, 6\]"):

@@ -21,7 +21,7 @@ def features(size=(40, 40), channels=CHANNELS, batch=2):
 
 def build(in_channels=CHANNELS, **options):
     torch.manual_seed(0)
-    neck = MODELS.build(dict(type="ctc_mm.BiFPN", in_channels=in_channels, out_channels=WIDTH, **options))
+    neck = MODELS.build({"type": "ctc_mm.BiFPN", "in_channels": in_channels, "out_channels": WIDTH, **options})
     neck.init_weights()
     return neck
 
@@ -145,6 +145,12 @@ def test_wrong_options_are_named():
         build(in_channels=(4,), num_outs=1)
     with pytest.raises(ConfigError, match="num_layers must be at least 1; received 0"):
         build(num_layers=0)
+    for options in (dict(in_channels=()), dict(in_channels=(4, 0, 10)), dict(out_channels=0)):
+        with pytest.raises(ConfigError, match="BiFPN: in_channels lists the channels of each level"):
+            build(**options)
+    for eps in (0, -1e-4, float("nan")):
+        with pytest.raises(ConfigError, match=f"eps must be above 0.*received {eps}"):
+            build(eps=eps)
 
 
 def test_wrong_inputs_are_named():
