@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ctc_mm.cli import add_config_options, progress, run_cli
+from ctc_mm.cli import add_config_options, file_name, progress, run_cli
 from ctc_mm.cpu import tune_cpu
 
 
@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_config_options(parser)
     parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="weights (.pth) that judge every image")
     parser.add_argument("--folds", metavar="DIR", help="cross-validation: each image by a model that never saw it")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="COCO file to write")
+    parser.add_argument("--out", type=file_name(".json"), required=True, metavar="FILE.json", help="COCO file to write")
     parser.add_argument("--split", choices=["train", "val"], default="train", help="whose labels (default: train)")
     parser.add_argument("--score", type=float, default=0.5, help="from which a box counts (default: %(default)s)")
     parser.add_argument("--agree", type=int, metavar="N", help="models that must find it (default: more than half)")
@@ -35,6 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.checkpoints) == bool(args.folds):
         parser.error("give CHECKPOINT... or --folds DIR, and not both")
+    args.out = Path(args.out)
     return args
 
 

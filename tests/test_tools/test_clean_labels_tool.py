@@ -1,0 +1,21 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.py", "a.pth", "--out", "clean.txt"], "--out: takes a name that ends with .json. Received: 'clean.txt'"),
+        (["a.py", "--out", "clean.json"], "give CHECKPOINT... or --folds DIR, and not both"),
+        (["a.py", "a.pth", "--out", "clean.json", "--split", "test"], "--split: invalid choice: 'test'"),
+    ],
+    ids=["ending", "no_models", "test_set"],
+)
+def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, words, message):
+    command = [sys.executable, str(repo / "tools/clean_labels.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
