@@ -89,6 +89,11 @@ def inference_pipeline(pipeline: Sequence[Mapping[str, Any] | Callable]) -> Comp
     return Compose([step for step in pipeline if not loads_truth(step)])
 
 
+def chosen_device(wanted: str) -> torch.device:
+    """The device of ``cpu``, ``cuda`` or ``auto``: a GPU where there is one."""
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
 def device_name(device: torch.device) -> str:
     """Name a device as a reader of a table wants it."""
     if device.type == "cuda":

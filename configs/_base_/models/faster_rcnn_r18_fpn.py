@@ -1,4 +1,7 @@
-"""Faster R-CNN in light: ResNet18, FPN from stride 8 on (as the light SSD), 128 channels, fewer proposals."""
+"""Faster R-CNN in light: ResNet18, FPN from stride 8 on (as the light SSD), 128 channels, fewer proposals.
+
+scales=3 meets 97 % of BCCD's boxes with an anchor of IoU 0.5 or more at 320 px, 2 only 71 to 86 % (tools/fit_anchors.py).
+"""
 
 _base_ = './faster_rcnn_r50_fpn.py'
 
@@ -11,7 +14,7 @@ model = dict(
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,
-        anchor_generator=dict(scales=[2], strides=[8, 16, 32, 64])),
+        anchor_generator=dict(scales=[3], strides=[8, 16, 32, 64])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=channels, featmap_strides=[8, 16, 32]),
         bbox_head=dict(in_channels=channels, fc_out_channels=256)),

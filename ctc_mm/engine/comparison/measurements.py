@@ -19,6 +19,7 @@ from ctc_mm.engine.runs.processes import Children
 from ctc_mm.engine.runs.run_all import run_command
 from ctc_mm.engine.runs.run_config import digest_text
 from ctc_mm.engine.runs.single_run import describe_failure
+from ctc_mm.evaluation.speed import chosen_device, device_name
 from ctc_mm.formats.files import write_json
 
 MEASURING = "ctc_mm.engine.comparison.measuring"
@@ -106,6 +107,7 @@ def measure(
         "trust": options.trust,
         "threads": children.environment["OMP_NUM_THREADS"],
         "device": options.device,
+        "device_name": device_name(chosen_device(options.device)),  # another machine's figures are not these
     }
     costs = {}
     for name in progress(list(models), "Size and memory of each model"):

@@ -9,8 +9,9 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ctc_mm.cli import run_cli
 from ctc_mm.cpu import tune_cpu
@@ -25,11 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from ctc_mm.engine.checkpoint import load_checkpoint_safely  # noqa: E402
 from ctc_mm.engine.setup import register_all_modules  # noqa: E402
 from ctc_mm.evaluation.memory import peak_memory_mib, reset_peak_memory, resident_mib  # noqa: E402
-from ctc_mm.evaluation.speed import device_name, seconds_of  # noqa: E402
+from ctc_mm.evaluation.speed import chosen_device, device_name, seconds_of  # noqa: E402
 from ctc_mm.formats.files import write_json  # noqa: E402
 from ctc_mm.models.loading import load_all_weights  # noqa: E402
 
 CHANNELS_LAST_HOOK = "ChannelsLastHook"
+T = TypeVar("T")
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
@@ -62,11 +64,6 @@ class TrainedModel:
     def predict(self, batch: Mapping[str, Any]) -> Callable[[], Any]:
         """From a preprocessed batch to boxes in pixels of the original images."""
         return lambda: self.model(**batch, mode="predict")
-
-
-def chosen_device(wanted: str) -> torch.device:
-    """``auto``: a GPU where there is one."""
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 @torch.no_grad()
@@ -111,12 +108,13 @@ def measure_speed(spec: Mapping[str, Any], out: Path) -> None:
 
 def _rounds(models: Mapping[str, TrainedModel], size: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of each round by model; none of a model that memory does not do for."""
-    runs = {name: model.predict(model.batch(size)) for name, model in models.items()}
+    made = {name: _unless_out_of_memory(partial(_prediction, model, size)) for name, model in models.items()}
+    runs = {name: run for name, run in made.items() if run is not None}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for index in range(-1, rounds):  # the first warms up
         names = list(runs)
         for name in (*names[index % max(len(names), 1) :], *names[: index % max(len(names), 1)]):
-            taken = _seconds(runs[name], models[name].device)
+            taken = _unless_out_of_memory(partial(seconds_of, runs[name], models[name].device))
             if taken is None:
                 runs.pop(name)
                 seconds[name] = []
@@ -125,9 +123,13 @@ def _rounds(models: Mapping[str, TrainedModel], size: int, rounds: int) -> dict[
     return seconds
 
 
-def _seconds(run: Callable[[], Any], device: torch.device) -> float | None:
+def _prediction(model: TrainedModel, size: int) -> Callable[[], Any]:
+    return model.predict(model.batch(size))
+
+
+def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
     try:
-        return seconds_of(run, device)
+        return work()
     except RuntimeError as error:
         if not any(text in str(error).lower() for text in OUT_OF_MEMORY):
             raise
