@@ -32,11 +32,12 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]], baseline: str, grouped: b
         for place, row in enumerate(rows):
             _bar(axes, place, row["figures"].get(key), row["name"] == baseline)
         axes.set_title(title, fontsize="medium")
-        low = min((value for row in rows for value in _values(row["figures"].get(key))), default=0.0)
-        axes.set_xlim(max(0.0, low - 0.1), 1.0)  # differences are small beside the whole
+        axes.set_xlim(0.0, 1.0)
     if has_speed:
         fps = [(row["speed"] or {}).get("fps_batch_1") or 0.0 for row in rows]
-        panels[-1].barh(range(len(rows)), fps, color=[_colour(row["name"] == baseline) for row in rows])
+        panels[-1].barh(range(len(rows)), fps, color=[_colour(row["name"] == baseline) for row in rows], alpha=0.7)
+        for place, value in enumerate(fps):
+            panels[-1].text(0.02 * max(fps), place, f"{value:.1f}" if value else "-", va="center", fontsize="small")
         panels[-1].set_title("images per second, batch 1", fontsize="medium")
     panels[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
     panels[0].invert_yaxis()
@@ -52,15 +53,11 @@ def _colour(is_baseline: bool) -> str:
     return GREY if is_baseline else MODEL_COLOURS[0]
 
 
-def _values(one: Mapping[str, Any] | None) -> list[float]:
-    found = [] if one is None else [*one["values"], *(one["interval"] or ())]
-    return [value for value in found if value is not None]
-
-
 def _bar(axes: Axes, place: int, one: Mapping[str, Any] | None, is_baseline: bool) -> None:
     if one is None or one["mean"] is None:
         return
     axes.barh(place, one["mean"], color=_colour(is_baseline), alpha=0.7)
+    axes.text(0.02, place, f"{one['mean']:.3f}", va="center", fontsize="small")  # close bars are told by their numbers
     if one["interval"] is not None:
         axes.plot(one["interval"], [place, place], color="black", linewidth=1.2)
     values = [value for value in one["values"] if value is not None]
