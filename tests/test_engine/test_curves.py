@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ctc_mm.engine.curves import drawing
 from ctc_mm.engine.curves.collect import by_model, chosen_names, find_runs, names_of, runs_csv
 from ctc_mm.engine.curves.drawing import draw_curves, summary_lines
 from ctc_mm.engine.curves.learning_curves import read_curves
@@ -160,3 +161,17 @@ def test_the_picture_has_a_panel_a_curve_and_a_band(seeds):
     pale = np.abs(band.astype(int) - (255 - 0.2 * (255 - np.array([14, 127, 255])))).max(axis=2) <= 6
     assert pale.sum() > 500
     assert np.array_equal(band, drawn(runs, ["loss"], average=True))
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [((3.0, 20.0), "linear"), ((3.0, 400.0), "log"), ((0.0, 400.0), "linear")]
+)
+def test_losses_of_different_models_can_be_read_in_one_panel(monkeypatch, tmp_path, losses, scale):
+    for name, loss in zip("ab", losses, strict=True):
+        (tmp_path / name / "20260101_000000" / "vis_data").mkdir(parents=True)
+        record = json.dumps({"loss": loss, "epoch": 1, "step": 1})
+        (tmp_path / name / "20260101_000000" / "vis_data" / "scalars.json").write_text(record + "\n")
+    figures = []
+    monkeypatch.setattr(drawing, "png_bytes", figures.append)
+    drawing.draw_curves(find_runs([str(tmp_path / "a"), str(tmp_path / "b")]), ["loss"])
+    assert figures[0].axes[0].get_yscale() == scale

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BAND = 0.2
 MOST_COLUMNS = 3
 MOST_MARKED = 30  # epochs with a dot each
+WIDE_LOSSES = 30.0  # losses further apart than this, as those of different models may be, get a logarithmic axis
 TITLES = {LOSS: "training loss", VALIDATION_LOSS: "validation loss"}
 
 
@@ -67,12 +68,21 @@ def _draw_panel(axes: Axes, panel: Sequence[str], lines: Mapping[str, Mapping[st
                 is_second = name != panel[0]
                 _draw_mean(axes, curves[name], f"C{number % 10}", f"{label}, validation" if is_second else label,
                            "--" if is_second else "-")  # fmt: skip
+    if panel[0] in TITLES and _spread(axes) > WIDE_LOSSES:
+        axes.set_yscale("log")
     title = TITLES.get(panel[0]) or f"{panel[0].removeprefix('ctc/')} (validation)"
     axes.set(xlabel="epoch", ylabel="loss" if panel[0] in TITLES else panel[0].removeprefix("ctc/"))
     axes.set_title("training and validation loss" if len(panel) > 1 else title, fontsize="medium")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+
+
+def _spread(axes: Axes) -> float:
+    """Largest over smallest value drawn; 1 where some are not above 0."""
+    drawn = np.concatenate([np.empty(0), *(line.get_ydata() for line in axes.get_lines())])
+    drawn = drawn[np.isfinite(drawn)]
+    return float(drawn.max() / drawn.min()) if drawn.size and drawn.min() > 0 else 1.0
 
 
 def _draw_mean(axes: Axes, curve: MeanCurve, colour: str, label: str, style: str) -> None:
