@@ -69,7 +69,7 @@ def sample(name, score):
 
 
 def test_metric_writes_predictions_and_truth_and_measures_nothing(tmp_path):
-    metric = METRICS.build(dict(type="DetectionRecordMetric", out_file=tmp_path / "out" / "detections.npz"))
+    metric = METRICS.build(dict(type="ctc_mm.DetectionRecordMetric", out_file=tmp_path / "out" / "detections.npz"))
     metric.dataset_meta = dict(classes=("CTC", "WBC"))
     metric.process(None, [sample("a.png", 0.75), sample("b.png", 0.5)])
     assert metric.evaluate(2) == {}

@@ -112,8 +112,8 @@ def fit_config(
         ConfigError: the model has no anchors, or of a kind that cannot be fitted.
     """
     key, generator_cfg = find_generator(config)
-    boxes = boxes_of_config(config, "train", view, epochs, seed)
     numbers = numbers_of(generator_cfg)
+    boxes = boxes_of_config(config, "train", view, epochs, seed)
     grids_wh = grids_of(config, boxes.size_wh)
     weights = class_weights(boxes.labels) if by_class else np.ones(len(boxes.labels))
     own = lay_out(generator_cfg, grids_wh)

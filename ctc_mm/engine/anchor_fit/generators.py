@@ -49,8 +49,8 @@ def find_generator(config: Config) -> tuple[str, dict[str, Any]]:
     found = list(_generators(config.get("model") or {}, "model"))
     if not found:
         raise ConfigError(
-            "the config's model has no `anchor_generator`: it finds boxes without anchors (YOLOX, RTMDet) or is no "
-            "detector, so there is nothing to fit"
+            "the config's model has no `anchor_generator` of boxes: it finds boxes without anchors (YOLOX, RTMDet) or "
+            "is no detector, so there is nothing to fit"
         )
     return found[0]
 
@@ -58,7 +58,7 @@ def find_generator(config: Config) -> tuple[str, dict[str, Any]]:
 def _generators(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, value in items:
-        if key == "anchor_generator":
+        if key == "anchor_generator" and not kind_of(value).endswith("PointGenerator"):  # points have no size to fit
             yield f"{path}.{key}", value
         else:
             yield from _generators(value, f"{path}.{key}")
