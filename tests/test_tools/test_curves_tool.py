@@ -1,13 +1,7 @@
 import json
-import subprocess
-import sys
 
 import pytest
-
-
-def run(repo, *words):
-    command = [sys.executable, str(repo / "tools/curves.py"), *map(str, words)]
-    return subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=300)
+from called_tool import call
 
 
 @pytest.fixture
@@ -20,7 +14,7 @@ def work_dir(tmp_path):
 
 
 def test_picture_and_table(repo, work_dir, tmp_path):
-    done = run(repo, f"mine={work_dir}", "--out", tmp_path / "a.png", "--csv", tmp_path / "a.csv")
+    done = call(repo, "curves", f"mine={work_dir}", "--out", tmp_path / "a.png", "--csv", tmp_path / "a.csv")
     assert done.returncode == 0, done.stderr
     assert "mine: 1 epochs, loss 3.000, best mAP50 0.250 after epoch 1" in done.stdout.splitlines()
     assert (tmp_path / "a.csv").read_text() == (
@@ -37,7 +31,7 @@ def test_mistakes_end_with_a_line_that_helps(repo, work_dir, tmp_path):
         ([tmp_path / "none", "--out", tmp_path / "a.png"], 1, "none: no such folder"),
         ([work_dir, "--out", tmp_path / "a.png", "--names", "ctc/F1"], 1, "no training has a curve ctc/F1"),
     ):
-        done = run(repo, *words)
+        done = call(repo, "curves", *words)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         assert message in done.stderr
     assert not list(tmp_path.glob("a.*"))

@@ -1,11 +1,6 @@
 import json
-import subprocess
-import sys
 
-
-def run(repo, *words):
-    command = [sys.executable, str(repo / "tools/fit_anchors.py"), *map(str, words)]
-    return subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=300)
+from called_tool import call
 
 
 def test_shapes_of_a_file(repo, tmp_path):
@@ -19,14 +14,17 @@ def test_shapes_of_a_file(repo, tmp_path):
         ],
     }
     (tmp_path / "set.json").write_text(json.dumps(content))
-    done = run(repo, tmp_path / "set.json", "--shapes", 2, "--size", 200, 100, "--out", tmp_path / "a.png")
+    done = call(
+        repo, "fit_anchors", tmp_path / "set.json", "--shapes", 2, "--size", 200, 100, "--out", tmp_path / "a.png"
+    )
     assert done.returncode == 0, done.stderr
     assert "4 boxes of 1 images at 200 x 100 px" in done.stdout
     assert "2 shapes: 16 x 20, 60 x 64 px" in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_mistakes_end_with_a_line_that_helps(repo, tmp_path):
+def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(repo)
     for words, code, message in (
         (["a.json", "--leaf", "b.py"], 2, "--leaf goes with a config"),
         (["a.py", "--leaf", "configs/../a.py"], 2, "is the config itself, which the leaf inherits from"),
@@ -36,6 +34,6 @@ def test_mistakes_end_with_a_line_that_helps(repo, tmp_path):
         ([tmp_path / "no.json"], 1, "no.json"),
         (["configs/lite/compare/rtmdet_tiny_bccd.py"], 1, "has no `anchor_generator` of boxes"),
     ):
-        done = run(repo, *words)
+        done = call(repo, "fit_anchors", *words)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         assert message in done.stderr

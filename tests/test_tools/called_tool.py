@@ -1,0 +1,22 @@
+"""A tool called in this process: exit code and what it prints, without the seconds of a new interpreter."""
+
+import importlib.util
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from types import SimpleNamespace
+
+from ctc_mm.cli import run_cli
+
+
+def call(repo, name, *words):
+    """What ``python tools/NAME WORDS...`` gives: ``returncode``, ``stdout``, ``stderr``."""
+    spec = importlib.util.spec_from_file_location(f"called_{name}", repo / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = run_cli(module.main, [str(word) for word in words])
+        except SystemExit as stopped:  # argparse
+            code = stopped.code
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
