@@ -49,19 +49,20 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.engine.label_cleaning.review import write_review
     from ctc_mm.engine.label_cleaning.sheet import write_sheet
     from ctc_mm.engine.setup import load_config, register_all_modules
-    from ctc_mm.formats.files import write_json
+    from ctc_mm.formats.files import require_writable, write_json
 
     use_safe_checkpoints(args.trust_checkpoint)
     options = CleaningOptions(args.split, args.score, args.agree, write_as=args.write_as)
+    report_file, sheet = (args.out.with_name(f"{args.out.stem}_{end}") for end in ("report.json", "finds.png"))
+    require_writable(args.out, report_file, sheet)
     config = load_config(args.config, args.cfg_options)
     register_all_modules(config.get("default_scope", "mmdet"))
     judges = fold_judges(args.folds) if args.folds else given_judges(config, args.checkpoints)
     report = clean_labels(
         config, judges, args.out, options, device=args.device, trust=args.trust_checkpoint, track=progress
     )
-    written = [args.out, args.out.with_name(f"{args.out.stem}_report.json")]
-    write_json(written[1], report.to_json())
-    written.append(write_sheet(args.out.with_name(f"{args.out.stem}_finds.png"), report))
+    write_json(report_file, report.to_json())
+    written = [args.out, report_file, write_sheet(sheet, report)]
     if args.review:
         write_review(args.review, report)
         written.append(args.review)

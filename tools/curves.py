@@ -29,8 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from ctc_mm.engine.curves.collect import chosen_names, find_runs, runs_csv
     from ctc_mm.engine.curves.drawing import draw_curves, summary_lines
-    from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text
+    from ctc_mm.formats.files import atomic_write_bytes, atomic_write_text, require_writable
 
+    require_writable(args.out, args.csv)
     runs = find_runs(args.folders)
     names = chosen_names(runs, args.names)
     picture = draw_curves(runs, names, args.average)

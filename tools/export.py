@@ -40,14 +40,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--calibration",
         type=int,
-        default=100,
         metavar="N",
-        help="training images that --int8 takes the ranges of its layers from (default: %(default)s)",
+        help="training images that --int8 takes the ranges of its layers from (default: 100)",
     )
     parser.add_argument(
         "--check-ap", choices=("val", "test"), help="run file and weights on this set of the config and compare figures"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.calibration is not None and not args.int8:
+        parser.error("--calibration goes with --int8: a file in float32 takes no ranges from images")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -57,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.counting.engines import EngineSettings
     from ctc_mm.engine.export import ExportOptions, export_model
 
-    options = ExportOptions(args.nms, args.int8, args.calibration, args.check_ap)
+    calibration = {} if args.calibration is None else {"calibration_images": args.calibration}
+    options = ExportOptions(args.nms, args.int8, check_ap=args.check_ap, **calibration)
     settings = EngineSettings(
         config=args.config,
         checkpoint=args.checkpoint,

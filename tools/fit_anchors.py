@@ -45,8 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.engine.anchor_fit import fit_config, fit_file
     from ctc_mm.engine.anchor_fit.report import draw_fit, report_lines, write_leaf
     from ctc_mm.engine.setup import load_config, register_all_modules
-    from ctc_mm.formats.files import atomic_write_bytes
+    from ctc_mm.formats.files import atomic_write_bytes, require_writable
 
+    require_writable(args.out, args.leaf)
     by_class = args.weight == "class"
     if args.config.endswith(".json"):
         fit = fit_file(args.config, args.shapes, args.size and tuple(args.size), args.seed, by_class)

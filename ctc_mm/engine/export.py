@@ -21,6 +21,7 @@ from ctc_mm.engine.export_files import ENGINE_OF, WRITERS, require_format, requi
 from ctc_mm.engine.export_graph import ClassifierGraph, DetectorGraph, SelectingGraph
 from ctc_mm.engine.quantisation import calibration_images
 from ctc_mm.errors import ConfigError
+from ctc_mm.formats.files import require_writable
 
 COUNTS = ("images", "boxes")
 SPLITS = ("val", "test")
@@ -101,10 +102,12 @@ def export_model(
         CheckpointError: the weights cannot be read, or do not fit the config.
         EngineError: the file gives other results than PyTorch; nothing is left then.
         InstallationError: a package of the exporter is not installed.
+        OSError: the file cannot be written.
     """
     out, options = Path(out), options or ExportOptions()
     require_format(format_name, out)
     require_packages(format_name, options.int8)
+    require_writable(out)
     loaded = TorchModel(replace(settings, device="cpu"))
     if loaded.info.input_chw is None:
         raise ConfigError(
@@ -116,7 +119,6 @@ def export_model(
     facts = facts_of(loaded, format_name, options, rules, images)
     facts.to_text()  # what cannot be written is known before the long part
     writer = WRITERS[format_name](trace(graph, outputs, loaded.info.input_chw), images)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
         # Two places: an engine may still hold the file that it was checked with.
         draft, final = (Path(folder) / part / out.name for part in ("draft", "final"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
 from ctc_mm.engine.setup import datasets_of
@@ -40,7 +40,7 @@ def calibration_images(
 
     Args:
         config: its ``train_dataloader`` is read, with the test pipeline.
-        count: at most so many, evenly spaced over the set.
+        count: at most so many, evenly spaced over the set, or over all sets where it is made of several.
         input_chw: of a prepared image.
         white_level: of training, for cells whose set does not say it.
 
@@ -50,20 +50,16 @@ def calibration_images(
     Raises:
         ConfigError: there is no training set, it has no images, or they are of another size.
     """
-    # The last one is the set that wrappers (RepeatDataset) hold.
-    found = [dataset for dataset in datasets_of(config, ("train",)) if "pipeline" in dataset]
-    if not found:
+    leaves = [one for one in datasets_of(config, ("train",)) if not (one.get("dataset") or one.get("datasets"))]
+    sets = [_build_for_test(one, config, white_level) for one in leaves]
+    if not sets:
         raise ConfigError(f"{config.filename}: int8 takes its ranges from training images, and the config names none")
-    settings = copy.deepcopy(found[-1])
-    settings.pipeline = list(pipeline_steps(config))
-    settings.serialize_data = False  # MMEngine cannot serialise an empty set, which is told below
-    if str(settings.type).endswith("SingleCellDataset") and white_level is not None:
-        settings.setdefault("white_level", white_level)
-    dataset = DATASETS.build(settings)
-    if not len(dataset):
-        raise ConfigError(f"{config.filename}: its training set {dataset.ann_file!r} has no images to take ranges from")
-    places = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
-    images = [np.asarray(dataset[int(place)]["inputs"], np.float32) for place in places]
+    found = [(dataset, index) for dataset in sets for index in range(len(dataset))]
+    if not found:
+        named = ", ".join(repr(dataset.ann_file) for dataset in sets)
+        raise ConfigError(f"{config.filename}: its training set {named} has no images to take ranges from")
+    places = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
+    images = [np.asarray(dataset[index]["inputs"], np.float32) for dataset, index in (found[place] for place in places)]
     other = {image.shape for image in images} - {tuple(input_chw)}
     if other:
         raise ConfigError(
@@ -71,6 +67,16 @@ def calibration_images(
             f"{tuple(input_chw)}; let the test pipeline resize to one size"
         )
     return np.stack(images)
+
+
+def _build_for_test(settings: ConfigDict, config: Config, white_level: float | None) -> Any:
+    """Build a data set of training with the pipeline of the test."""
+    settings = copy.deepcopy(settings)
+    settings.pipeline = list(pipeline_steps(config))
+    settings.serialize_data = False  # MMEngine cannot serialise an empty set, which the caller tells
+    if str(settings.type).endswith("SingleCellDataset") and white_level is not None:
+        settings.setdefault("white_level", white_level)
+    return DATASETS.build(settings)
 
 
 def quantise_onnx(model: Any, images: np.ndarray, input_name: str) -> Any:

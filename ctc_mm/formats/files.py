@@ -27,6 +27,34 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: the folder cannot be made or written, the disk is full, or ``path`` is a folder.
     """
     path = Path(path)
+    temporary = _new_sibling(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:  # a full disk names no file, and the temporary one says nothing to the user
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(*paths: str | Path | None) -> None:
+    """Find out before long work whether its results can be written: to these files, which stay as they are.
+
+    Args:
+        paths: files to be written later; missing folders are created. None is skipped.
+
+    Raises:
+        OSError: as :func:`atomic_path`.
+    """
+    for path in paths:
+        if path is not None:
+            _new_sibling(Path(path)).unlink()
+
+
+def _new_sibling(path: Path) -> Path:
+    """Make an empty file beside ``path`` under a name that nobody has."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, where a file is to be written", str(path))
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(TOKEN_BYTES)}{path.suffix}")
@@ -38,15 +66,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except KeyboardInterrupt:  # Ctrl-C arrives when the system has made it
         temporary.unlink(missing_ok=True)
         raise
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:  # a full disk names no file, and the temporary one says nothing to the user
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise
-        raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    return temporary
 
 
 def remove_unfinished(folder: str | Path, names: Iterable[str]) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from fake_detector_run import InProcess
+from mmengine.registry import MODELS
 from tiny_fields import draw_fields, write_field_config
 
 from ctc_mm.engine.comparison import ComparisonOptions, RunsFailedError, compare, read_contestants
 from ctc_mm.engine.runs.single_run import RunCommands
+from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.errors import AnnotationError, CheckpointError, ConfigError
 from ctc_mm.evaluation.detection_records import read_records
 from ctc_mm.evaluation.functional import summarise_detection
@@ -42,7 +44,9 @@ class Comparison:
         self.plain = write_field_config(folder / "plain.py", self.data, KEEPS)
         self.faster = write_field_config(folder / "faster.py", self.data, KEEPS + FASTER)
         (self.out / "runs").mkdir(parents=True)
-        torch.save({"state_dict": {"a": torch.zeros(1)}}, self.out / "checkpoint.pth")
+        config = load_config(self.plain)
+        register_all_modules(config.default_scope)
+        torch.save({"state_dict": MODELS.build(config.model).state_dict()}, self.out / "checkpoint.pth")
 
     def __call__(self, configs=None, changes=None, trained=None, training=None, **options):
         contestants = read_contestants(configs or [self.plain, self.faster], changes, training, trained)
@@ -235,13 +239,29 @@ def test_given_weights_are_tested_and_not_trained(comparison):
     assert any("faster: best_ctc_mAP50_epoch_2.pth has no config beside it" in one for one in warnings)
     assert comparison(seeds=(0,), trained={"faster": (trained, weights)}).content == result.content
     assert comparison.calls() == []
-    torch.save({"state_dict": {"a": torch.ones(1)}}, weights)  # other weights: another test
+    content = torch.load(weights)
+    next(iter(content["state_dict"].values())).add_(1.0)
+    torch.save(content, weights)  # other weights: another test
     comparison(seeds=(0,), trained={"faster": (trained, weights)})
     assert comparison.calls() == ["test faster seed_0", "test faster seed_1"]
     with pytest.raises(ConfigError, match="was tested with .*give it again with --trained"):
         comparison(seeds=(0,))
     with pytest.raises(ConfigError, match="holds a training of its own, and --trained gives"):
         comparison(trained={"plain": (weights,)})
+
+
+def test_weights_of_another_model_are_refused_before_training(comparison, tmp_path):
+    weights = tmp_path / "other.pth"
+    content = torch.load(comparison.out / "checkpoint.pth")
+    for change, message in (
+        ({"state_dict": {"a": torch.ones(1)}}, "other.pth"),
+        ({"meta": {"dataset_meta": {"classes": ("RBC", "WBC")}}}, r"trained for the classes \['RBC', 'WBC'\]"),
+        ({"state_dict": {"head.fc.weight": torch.ones(2, 2)}}, "holds the weights of a classifier"),
+    ):
+        torch.save(content | change, weights)
+        with pytest.raises(CheckpointError, match=message):
+            comparison(trained={"faster": (weights,)})
+        assert comparison.calls() == []
 
 
 def test_weights_trained_on_other_data_are_refused(comparison):

@@ -39,6 +39,18 @@ def test_wrong_format_is_refused_before_anything_is_read(format_name, out, messa
         export_model(EngineSettings(config="none.py", checkpoint="none.pth"), format_name, out)
 
 
+def test_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder, where a file is to be written"):
+        export_model(EngineSettings(config="none.py", checkpoint="none.pth"), "onnx", tmp_path / "a.onnx")
+
+
+def test_calibration_images_are_for_whole_numbers_alone(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args(["a.py", "a.pth", "--format", "onnx", "--out", "a.onnx", "--calibration", "5"])
+    assert "--calibration goes with --int8" in capsys.readouterr().err
+
+
 def test_missing_packages_are_named_all_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("on") else object())
     with pytest.raises(InstallationError, match="needs onnx, onnxscript, onnxruntime: pip install onnx onnxscript"):

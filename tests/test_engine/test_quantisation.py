@@ -97,6 +97,17 @@ def test_calibration_takes_training_images_as_a_test_sees_them(fields):
     assert everything[0, 0, :, :32].max() > 200 > everything[0, 0, :, 32:].max()
 
 
+def test_calibration_takes_images_of_every_part_of_a_joined_set(fields):
+    config = load_config(fields["config"])
+    alone = calibration_images(config, 99, CHW)
+    whole = config.train_dataloader.dataset
+    parts = [dict(whole, indices=[0, 1]), dict(whole, indices=[4])]
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
+    found = calibration_images(config, 99, CHW)
+    assert sorted(map(np.ndarray.tobytes, found)) == sorted(alone[place].tobytes() for place in (0, 1, 4))
+    assert len(calibration_images(config, 2, CHW)) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "chw", "message"),
     [

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctc_mm.formats import files
-from ctc_mm.formats.files import atomic_path, atomic_write_text, remove_unfinished, write_json
+from ctc_mm.formats.files import atomic_path, atomic_write_text, remove_unfinished, require_writable, write_json
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path):
@@ -42,6 +42,16 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(OSError, match=r"cannot be written .*: '.*file/a\.txt'"):
         atomic_write_text(tmp_path / "file" / "a.txt", "x")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_cannot_be_written_is_found_out_before(tmp_path):
+    (tmp_path / "file").write_text("x")
+    require_writable(None, tmp_path / "file", tmp_path / "new" / "a.txt")
+    assert sorted(item.name for item in tmp_path.rglob("*")) == ["file", "new"]
+    assert (tmp_path / "file").read_text() == "x"
+    with pytest.raises(OSError, match=r"cannot be written .*: '.*file/a\.txt'"):
+        require_writable(tmp_path / "b.txt", tmp_path / "file" / "a.txt")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "new"]
 
 
 def test_ctrl_c_while_the_file_is_made_leaves_nothing(tmp_path, monkeypatch):

@@ -24,12 +24,14 @@ def test_picture_and_table(repo, work_dir, tmp_path):
 
 
 def test_mistakes_end_with_a_line_that_helps(repo, work_dir, tmp_path):
+    (work_dir / "20260101_000000.png").write_text("no folder")
     for words, code, message in (
         ([work_dir], 2, "required: --out"),
         ([work_dir, "--out", tmp_path / "a.pdf"], 2, "--out: takes a name that ends with .png. Received: "),
         ([work_dir, "--out", tmp_path / "a.png", "--csv", tmp_path / "a.png"], 2, "--csv: takes a name that ends"),
         ([tmp_path / "none", "--out", tmp_path / "a.png"], 1, "none: no such folder"),
         ([work_dir, "--out", tmp_path / "a.png", "--names", "ctc/F1"], 1, "no training has a curve ctc/F1"),
+        ([tmp_path / "none", "--out", work_dir / "20260101_000000.png" / "a.png"], 1, "cannot be written"),
     ):
         done = call(repo, "curves", *words)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr

@@ -25,6 +25,7 @@ def test_shapes_of_a_file(repo, tmp_path):
 
 def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, monkeypatch):
     monkeypatch.chdir(repo)
+    (tmp_path / "taken.png").mkdir()
     for words, code, message in (
         (["a.json", "--leaf", "b.py"], 2, "--leaf goes with a config"),
         (["a.py", "--leaf", "configs/../a.py"], 2, "is the config itself, which the leaf inherits from"),
@@ -32,6 +33,7 @@ def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, monkeypatch):
         (["a.json", "--out", "a.jpg"], 2, "--out: takes a name that ends with .png. Received: 'a.jpg'"),
         (["a.json", "--shapes", "0"], 2, "--shapes is out of range. Received: 0"),
         ([tmp_path / "no.json"], 1, "no.json"),
+        ([tmp_path / "no.json", "--out", tmp_path / "taken.png"], 1, "taken.png: is a folder, where a file"),
         (["configs/lite/compare/rtmdet_tiny_bccd.py"], 1, "has no `anchor_generator` of boxes"),
     ):
         done = call(repo, "fit_anchors", *words)

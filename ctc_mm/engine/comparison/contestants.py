@@ -11,13 +11,14 @@ from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 from ctc_mm.engine.checkpoint import load_checkpoint_safely
-from ctc_mm.engine.compatibility import DETECTOR, kind_of_config
+from ctc_mm.engine.compatibility import DETECTOR, check_checkpoint, kind_of_config
 from ctc_mm.engine.pretrained import require_pretrained_weights
 from ctc_mm.engine.runs.run_config import planned_epochs
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.engine.training_options import apply_training_options
 from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.errors import CheckpointError, ConfigError
+from ctc_mm.explain.trained import build_trained_model
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_contestants(
     Raises:
         ConfigError: two configs of one name, a config that is not a detector's or trains no epoch, or weights for a
             name that is none.
-        CheckpointError: weights, pretrained or given, that cannot be found or read.
+        CheckpointError: weights, pretrained or given, that cannot be found or read, or given ones of another model.
     """
     names = [Path(path).stem for path in paths]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -86,8 +87,10 @@ def read_contestants(
             )
         config = apply_training_options(config, **(training or {}))
         given = tuple(weights_in(one) for one in trained.get(name, ()))
-        for weights in given:  # damaged ones are found before hours of training the others
-            load_checkpoint_safely(weights, trust)
+        for weights in given:  # what cannot be tested is found before hours of training the others
+            checkpoint = load_checkpoint_safely(weights, trust)
+            check_checkpoint(checkpoint, config, weights)
+            build_trained_model(config, checkpoint, weights)
         if not given:
             require_pretrained_weights(config.model, trust)
         found.append(Contestant(name, config, given, tuple(config_beside(one) for one in given)))
