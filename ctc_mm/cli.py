@@ -112,6 +112,14 @@ def add_config_options(parser: argparse.ArgumentParser, several: bool = False) -
     )
 
 
+def add_process_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that trains and tests in processes of its own."""
+    add = parser.add_argument
+    add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time (default: %(default)s)")
+    add("--threads", type=int, metavar="N", help="of each process (default: the cores divided by --jobs)")
+    add("--other-images", action="store_true", help="test although channel or pixel size are not those of training")
+
+
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add what every command that trains takes: see :mod:`ctc_mm.engine.training_options`."""
     add = parser.add_argument

@@ -8,7 +8,7 @@ example: python tools/compare.py configs/compare/*.py --seeds 3 --out work_dirs/
 import argparse
 import sys
 
-from ctc_mm.cli import add_config_options, add_training_options, run_cli
+from ctc_mm.cli import add_config_options, add_process_options, add_training_options, run_cli
 from ctc_mm.cpu import tune_cpu
 
 
@@ -17,9 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser, several=True)
     add = parser.add_argument
-    add(
-        "--out", required=True, metavar="DIR", help="where runs and table go; what it holds of the same is gone on with"
-    )
+    add("--out", required=True, metavar="DIR", help="for runs and table; what it holds of the same is gone on with")
     add(
         "--seeds",
         type=int,
@@ -37,26 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--baseline", metavar="NAME", help="config that the others are compared with (default: the first)")
     add_training_options(parser)
     parser.set_defaults(channels_last=True)
-    add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time (default: %(default)s)")
-    add("--threads", type=int, metavar="N", help="of each process (default: the cores divided by --jobs)")
+    add_process_options(parser)
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
     add("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16], metavar="N", help="that speed is measured with")
-    add(
-        "--rounds",
-        type=int,
-        default=5,
-        metavar="N",
-        help="of the speed; 0: no speed, memory, size (default: %(default)s)",
-    )
-    add(
-        "--resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="of the test images, for intervals (default: %(default)s)",
-    )
+    add("--rounds", type=int, default=5, metavar="N", help="of speed; 0: no speed, memory, size (default: %(default)s)")
+    add("--resamples", type=int, default=1000, metavar="N", help="of test images, for intervals (default: %(default)s)")
     add("--again", action="store_true", help="delete former runs of these configs in DIR and start anew")
-    add("--other-images", action="store_true", help="test although channel or pixel size are not those of training")
     return parser.parse_args(argv)
 
 

@@ -8,7 +8,7 @@ example: python tools/cross_validate.py configs/classification/light_cells.py --
 import argparse
 import sys
 
-from ctc_mm.cli import add_config_options, run_cli
+from ctc_mm.cli import add_config_options, add_process_options, run_cli
 from ctc_mm.cpu import tune_cpu
 
 
@@ -32,11 +32,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--allow-leaks", action="store_true", help="go on where the leak check finds cells on both sides; warns")
     add("--out", metavar="DIR", help="where folds and report go (default: work_dirs/<config>_<protocol>)")
     add("--again", action="store_true", help="delete a former run in DIR and start anew")
-    add("--jobs", type=int, default=1, metavar="N", help="folds at the same time (default: %(default)s)")
-    add("--threads", type=int, metavar="N", help="of each process (default: the cores divided by --jobs)")
+    add_process_options(parser)
     add("--from-scratch", action="store_true", help="random weights: no pretrained backbone, no freeze")
     add("--amp", action="store_true", help="mixed precision")
-    add("--other-images", action="store_true", help="test although channel or pixel size are not those of training")
     return parser.parse_args(argv)
 
 
