@@ -1,7 +1,5 @@
-import subprocess
-import sys
-
 import pytest
+from called_tool import call
 
 
 @pytest.mark.parametrize(
@@ -13,9 +11,9 @@ import pytest
     ],
     ids=["ending", "no_models", "test_set"],
 )
-def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, words, message):
-    command = [sys.executable, str(repo / "tools/clean_labels.py"), *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    done = call(repo, "clean_labels", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """The comparison by its command: two tiny detectors from training to table, and mistakes."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from called_tool import call
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test_engine"))
-from process_state import process_state_kept
 from tiny_fields import draw_fields, write_field_config
-
-from ctc_mm.cli import run_cli
 
 KEEPS = """
 data_root = ''
@@ -67,23 +64,11 @@ def test_two_detectors_from_training_to_table(repo, tiny, tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/**/*.json") if "spec" not in path.name}
     table = {name: (out / f"comparison.{name}").read_bytes() for name in ("md", "csv", "png", "json")}
-    again = run_in_process(repo, *words, "--jobs", "2", "--out", out, "--device", "cpu")
-    assert again == 0
+    again = call(repo, "compare", *words, "--jobs", "2", "--out", out, "--device", "cpu")
+    assert again.returncode == 0, again.stderr
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if after[path] != before[path]} <= {"run.json"}
     assert {name: (out / f"comparison.{name}").read_bytes() for name in table} == table
-
-
-def run_in_process(repo, *words):
-    """Exit code of the command, run here: starting a process takes longer than all that these do."""
-    spec = importlib.util.spec_from_file_location("compare_tool", repo / "tools" / "compare.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    try:
-        with process_state_kept():
-            return run_cli(tool.main, [str(word) for word in words])
-    except SystemExit as usage:
-        return usage.code
 
 
 @pytest.mark.parametrize(
@@ -102,10 +87,9 @@ def run_in_process(repo, *words):
     ],
     ids=["usage", "no_config", "seeds", "seed_list", "baseline", "batches", "pair", "path", "data", "classifier"],
 )
-def test_mistakes_end_with_a_line_that_helps(repo, tiny, tmp_path, capsys, words, code, message):
+def test_mistakes_end_with_a_line_that_helps(repo, tiny, tmp_path, words, code, message):
     names = {"A": tiny[0], "B": tiny[1]}
-    ended = run_in_process(repo, *(names.get(word, word) for word in words), "--out", tmp_path / "out")
-    told = capsys.readouterr().err
-    assert ended == code, told
-    assert re.search(message, told, re.DOTALL), told
+    done = call(repo, "compare", *(names.get(word, word) for word in words), "--out", tmp_path / "out")
+    assert done.returncode == code, done.stderr
+    assert re.search(message, done.stderr, re.DOTALL), done.stderr
     assert not (tmp_path / "out" / "runs").exists()

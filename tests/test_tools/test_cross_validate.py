@@ -1,6 +1,5 @@
 """Cross-validation by its command: a classifier interrupted by a kill, a detector, two folds at a time, bad usage."""
 
-import importlib.util
 import json
 import os
 import re
@@ -12,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from called_tool import call
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test_engine"))
 from tiny_cells import draw_cells, write_config
 
-from ctc_mm.cli import run_cli
 from ctc_mm.engine.cross_validation import CrossValidationOptions, FoldsFailedError, cross_validate
 from ctc_mm.engine.runs.single_run import RunCommands
 from ctc_mm.engine.setup import load_config, register_all_modules
@@ -173,19 +172,9 @@ def test_two_folds_of_a_detector(repo, fields, tmp_path):
     ],
     ids=["usage", "no_config", "one_fold", "protocol", "group_key", "no_cells", "no_test_data"],
 )
-def test_mistakes_end_with_a_line_that_helps(repo, tiny, tmp_path, capsys, monkeypatch, words, code, message):
-    monkeypatch.setattr(
-        "ctc_mm.engine.checkpoint.use_safe_checkpoints", lambda trust: None
-    )  # it would outlast the test
-    spec = importlib.util.spec_from_file_location("cross_validate_tool", repo / "tools" / "cross_validate.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)  # in this process: starting one takes longer than all the rest
+def test_mistakes_end_with_a_line_that_helps(repo, tiny, tmp_path, words, code, message):
     out = tmp_path / "out"
-    try:
-        ended = run_cli(tool.main, [str(tiny) if word == "TINY" else word for word in [*words, "--out", str(out)]])
-    except SystemExit as usage:
-        ended = usage.code
-    told = capsys.readouterr().err
-    assert ended == code, told
-    assert re.search(message, told, re.DOTALL), told
+    done = call(repo, "cross_validate", *(tiny if word == "TINY" else word for word in words), "--out", out)
+    assert done.returncode == code, done.stderr
+    assert re.search(message, done.stderr, re.DOTALL), done.stderr
     assert not out.exists()

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import torchvision
+from called_tool import call
 
 from ctc_mm.phantoms import BrightfieldPhantomConfig, write_labelme_set
 
@@ -128,8 +129,9 @@ def test_weights_of_another_model_are_refused(repo, data, trained, tmp_path):
     ],
     ids=["usage", "no_config", "unknown_option", "no_pair", "no_weights", "no_resume", "no_checkpoint"],
 )  # fmt: skip
-def test_mistakes_end_with_a_line_that_helps(repo, script, words, code, message):
-    done = run(repo, f"tools/{script}.py", *words)
+def test_mistakes_end_with_a_line_that_helps(repo, monkeypatch, script, words, code, message):
+    monkeypatch.chdir(repo)
+    done = call(repo, script, *words)
     assert done.returncode == code, done.stderr
     assert re.search(message, done.stderr, re.DOTALL), done.stderr
     assert "Traceback" not in done.stderr
