@@ -13,9 +13,9 @@ from process_state import process_state_kept
 from ctc_mm.cli import run_cli
 
 
-def call(repo, name, *words):
-    """What ``python tools/NAME WORDS...`` gives: ``returncode``, ``stdout``, ``stderr``."""
-    spec = importlib.util.spec_from_file_location(f"called_{name}", repo / "tools" / f"{name}.py")
+def call(repo, name, *words, folder="tools"):
+    """What ``python FOLDER/NAME.py WORDS...`` gives: ``returncode``, ``stdout``, ``stderr``."""
+    spec = importlib.util.spec_from_file_location(f"called_{name}", repo / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     out, err = StringIO(), StringIO()

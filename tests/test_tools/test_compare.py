@@ -1,9 +1,7 @@
 """The comparison by its command: two tiny detectors from training to table, and mistakes."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,17 +29,11 @@ def tiny(tmp_path_factory):
     ]
 
 
-def run(repo, *words):
-    return subprocess.run(
-        [sys.executable, "tools/compare.py", *map(str, words)],
-        cwd=repo, capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
-def test_two_detectors_from_training_to_table(repo, tiny, tmp_path):
+def test_two_detectors_from_training_to_table(repo, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "out"
     words = [*tiny, "--seeds", "1", "--epochs", "1", "--rounds", "2", "--batch-sizes", "1", "2", "--resamples", "50"]
-    done = run(repo, *words, "--jobs", "2", "--out", out, "--device", "cpu")
+    done = call(repo, "compare", *words, "--jobs", "2", "--out", out, "--device", "cpu")
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"^a +mAP50 \d\.\d{3}  f1@frozen \d\.\d{3}$", done.stdout, re.MULTILINE)
     content = json.loads((out / "comparison.json").read_text())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from ctc_mm.engine.runs.single_run import RunCommands
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.phantoms import BrightfieldPhantomConfig, write_labelme_set
 
-THREADS = {"OMP_NUM_THREADS": "1"}
+THREADS = ("OMP_NUM_THREADS", "1")
 # Without a gallery and with few resamples a test takes no longer than a training.
 QUICK = """
 train_cfg.update(max_epochs=6)
@@ -29,13 +28,6 @@ train_dataloader.update(drop_last=True)
 test_evaluator.update(n_resamples=50, gallery=0)
 """
 OPTIONS = CrossValidationOptions(folds=2)
-
-
-def run(repo, *words):
-    return subprocess.run(
-        [sys.executable, "tools/cross_validate.py", *map(str, words)],
-        cwd=repo, capture_output=True, text=True, timeout=600, env={**os.environ, **THREADS},
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,27 +61,25 @@ def killed_and_taken_up(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("killed") / "out"
     config = load_config(tiny)
     register_all_modules(config.default_scope)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ.update(THREADS)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*THREADS)
         with pytest.raises(FoldsFailedError, match="fold_0: its training was killed by signal 9"):
             cross_validate(config, out, OPTIONS, commands=KilledOnce())
         stamp = (out / "fold_1" / "done.json").stat().st_mtime_ns
         cross_validate(config, out, OPTIONS)
-    finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
     assert (out / "fold_1" / "done.json").stat().st_mtime_ns == stamp  # never repeated
     return out
 
 
-def test_interrupted_run_gives_what_an_unbroken_one_gives_side_by_side(killed_and_taken_up, repo, tiny, tmp_path):
+def test_interrupted_run_gives_what_an_unbroken_one_gives_side_by_side(
+    killed_and_taken_up, repo, tiny, tmp_path, monkeypatch
+):
     done = json.loads((killed_and_taken_up / "fold_0" / "done.json").read_text())
     assert done["resumed"] is True
     assert "goes on from epoch_" in (killed_and_taken_up / "fold_0" / "train.log").read_text()
 
-    unbroken = run(repo, tiny, "--folds", "2", "--jobs", "2", "--out", tmp_path / "out")
+    monkeypatch.setenv(*THREADS)
+    unbroken = call(repo, "cross_validate", tiny, "--folds", "2", "--jobs", "2", "--out", tmp_path / "out")
     assert unbroken.returncode == 0, unbroken.stderr[-3000:]
     assert f"report: {tmp_path / 'out' / 'report.html'}" in unbroken.stdout
     assert re.search(r"^AUC +\d\.\d{3} ± \d\.\d{3}$", unbroken.stdout, re.MULTILINE)
@@ -129,19 +119,21 @@ def fields(repo, tmp_path_factory):
     write_labelme_set(root / "images", {"train": 4, "val": 2, "test": 2}, config)
     for split in ("train", "val", "test"):
         words = ["--images", root / "images", "--um-per-px", "0.6", "--out", root / f"{split}.json"]
-        command = [sys.executable, "data_converters/labelme_to_coco.py", root / "images" / split, *words]
-        subprocess.run(list(map(str, command)), cwd=repo, check=True, capture_output=True)
+        done = call(repo, "labelme_to_coco", root / "images" / split, *words, folder="data_converters")
+        assert done.returncode == 0, done.stderr
     return root
 
 
-def test_two_folds_of_a_detector(repo, fields, tmp_path):
+def test_two_folds_of_a_detector(repo, fields, tmp_path, monkeypatch):
+    monkeypatch.setenv(*THREADS)
+    monkeypatch.chdir(repo)
     loaders = [
         f"{part}_dataloader.{key}" for part in ("train", "val", "test")
         for key in ("num_workers=0", "persistent_workers=False")
     ]  # fmt: skip
-    done = run(
-        repo, "configs/lite/ssdlite_mobilenetv2_ctc.py", "--folds", "2", "--jobs", "2", "--out", tmp_path / "out",
-        "--cfg-options", f"data_root={fields}/", "train_cfg.max_epochs=1", "train_cfg.val_interval=1",
+    done = call(
+        repo, "cross_validate", "configs/lite/ssdlite_mobilenetv2_ctc.py", "--folds", "2", "--jobs", "2",
+        "--out", tmp_path / "out", "--cfg-options", f"data_root={fields}/", "train_cfg.max_epochs=1", "train_cfg.val_interval=1",
         "train_dataloader.batch_size=2", *loaders,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

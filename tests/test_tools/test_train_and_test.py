@@ -24,9 +24,8 @@ def data(repo, tmp_path_factory):
     config = BrightfieldPhantomConfig(image_wh=(300, 300), ctc_count=(1, 3), wbc_count=(1, 3))
     write_labelme_set(root / "images", {"train": 4, "val": 2, "test": 2}, config)
     for split in ("train", "val", "test"):
-        converter = repo / "data_converters/labelme_to_coco.py"
-        done = run(repo, converter, root / "images" / split, "--images", root / "images", "--um-per-px", "0.6",
-                   "--out", root / f"{split}.json")  # fmt: skip
+        words = ["--images", root / "images", "--um-per-px", "0.6", "--out", root / f"{split}.json"]
+        done = call(repo, "labelme_to_coco", root / "images" / split, *words, folder="data_converters")
         assert done.returncode == 0, done.stderr
     return root
 
@@ -104,10 +103,11 @@ def test_a_threshold_that_is_not_stored_is_chosen_on_validation(repo, data, trai
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 2
 
 
-def test_weights_of_another_model_are_refused(repo, data, trained, tmp_path):
+def test_weights_of_another_model_are_refused(repo, data, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(repo)
     # MMEngine's runner would warn, and test a head behind random features.
-    done = run(
-        repo, "tools/test.py", "configs/ablation/ssd_attention.py", trained / "epoch_1.pth", "--out", tmp_path,
+    done = call(
+        repo, "test", "configs/ablation/ssd_attention.py", trained / "epoch_1.pth", "--out", tmp_path,
         "--cfg-options", f"data_root={data}/",
     )  # fmt: skip
     assert done.returncode == 1
