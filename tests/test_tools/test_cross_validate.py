@@ -133,8 +133,8 @@ def test_two_folds_of_a_detector(repo, fields, tmp_path, monkeypatch):
     ]  # fmt: skip
     done = call(
         repo, "cross_validate", "configs/lite/ssdlite_mobilenetv2_ctc.py", "--folds", "2", "--jobs", "2",
-        "--out", tmp_path / "out", "--cfg-options", f"data_root={fields}/", "train_cfg.max_epochs=1", "train_cfg.val_interval=1",
-        "train_dataloader.batch_size=2", *loaders,
+        "--out", tmp_path / "out", "--cfg-options", f"data_root={fields}/", "train_cfg.max_epochs=1",
+        "train_cfg.val_interval=1", "train_dataloader.batch_size=2", *loaders,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
