@@ -45,6 +45,9 @@ def draw_curves(runs: Sequence[TrainedRun], names: Sequence[str], average: bool 
         _draw_panel(axes, panel, lines)
     for axes in places[len(panels) :]:
         axes.set_axis_off()
+    named = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if named:  # one for all panels, where it covers no curve
+        figure.legend(named.values(), named, loc="outside lower center", ncols=2 * columns, fontsize="small")
     return png_bytes(figure)
 
 
@@ -75,7 +78,6 @@ def _draw_panel(axes: Axes, panel: Sequence[str], lines: Mapping[str, Mapping[st
     axes.set_title("training and validation loss" if len(panel) > 1 else title, fontsize="medium")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
 
 
 def _spread(axes: Axes) -> float:
