@@ -19,6 +19,7 @@ MOST_SCORE_DIFFERENCE, LEAST_IOU = 1e-3, 0.99
 # Boxes that fall away where two scores or overlaps differ in the last digit alone.
 MOST_UNMATCHED = 0.01
 CHECKED_IMAGES = 4
+ROUNDING_PX = 1e-3
 AT_ONE_PLACE = {"iou": LEAST_IOU, "score_difference": MOST_SCORE_DIFFERENCE}
 SAME_CELL = {"iou": 0.5, "score_difference": 1.0}
 
@@ -141,12 +142,15 @@ def count_unmatched(
 
 
 def iou_of_pairs(one_xyxy: np.ndarray, other_xyxy: np.ndarray) -> np.ndarray:
-    """IoU of box i of one array with box i of the other, float64 (N,); 1 where both are the same."""
+    """IoU of box i of one array with box i of the other, float64 (N,); 1 where corners differ by rounding alone.
+
+    Without that, two boxes of next to no width, which heads that predict distances give, may have any IoU.
+    """
     one, other = one_xyxy.astype(np.float64), other_xyxy.astype(np.float64)
     low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
     common = (high - low).clip(min=0).prod(axis=1)
     union = (one[:, 2:] - one[:, :2]).prod(axis=1) + (other[:, 2:] - other[:, :2]).prod(axis=1) - common
-    same = (one == other).all(axis=1)
+    same = np.abs(one - other).max(axis=1, initial=0.0) <= ROUNDING_PX
     return np.where(same, 1.0, common / np.where(union > 0, union, 1.0))
 
 

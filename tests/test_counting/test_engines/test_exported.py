@@ -52,6 +52,12 @@ def test_iou_of_pairs():
     assert iou_of_pairs(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0,)
 
 
+def test_boxes_of_next_to_no_width_agree_to_rounding_and_not_beyond():
+    thin = np.array([[3, 0, 3 + 1e-5, 9]])
+    other = np.vstack([thin + [2e-5, 0, 2e-5, 0], thin + [0.01, 0, 0.01, 0]])
+    np.testing.assert_allclose(iou_of_pairs(np.vstack([thin, thin]), other), [1, 0])
+
+
 def test_unmatched_boxes_are_counted():
     one = WindowDetections(np.array([[0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 30, 9]], np.float32), *SCORES_AND_LABELS)
     moved = one._replace(boxes_xyxy=one.boxes_xyxy + np.array([[0], [0], [1]], np.float32))
