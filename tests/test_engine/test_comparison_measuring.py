@@ -8,8 +8,8 @@ from tiny_fields import draw_fields, write_field_config
 
 from ctc_mm.engine.comparison import measuring
 from ctc_mm.engine.comparison.drawing import draw_comparison
-from ctc_mm.engine.comparison.identity import differences, training_identity
 from ctc_mm.engine.comparison.measurements import Speed
+from ctc_mm.engine.runs.identity import differences, training_identity
 from ctc_mm.engine.setup import load_config, register_all_modules
 from ctc_mm.formats.files import write_json
 

@@ -63,7 +63,10 @@ def test_names_from_places(tmp_path, place, names):
     assert names_of(tmp_path / place) == names
 
 
-CONFIG = "randomness = dict(seed={seed})\nmodel = dict(depth={depth})\nwork_dir = 'runs/{seed}'\n"
+CONFIG = (
+    "randomness = dict(seed={seed})\nmodel = dict(depth={depth})\nwork_dir = 'runs/{seed}'\n"
+    "test_evaluator = dict(type='Tested{seed}Otherwise')\n"
+)
 
 
 @pytest.fixture

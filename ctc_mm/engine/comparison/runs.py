@@ -15,7 +15,7 @@ from mmengine.config import Config
 import ctc_mm
 from ctc_mm.engine.comparison.contestants import Contestant
 from ctc_mm.engine.comparison.data import DataReader, SharedData, require_same
-from ctc_mm.engine.comparison.identity import differences, testing_identity, training_identity
+from ctc_mm.engine.runs.identity import differences, testing_identity, training_identity
 from ctc_mm.engine.runs.processes import LOCK_FILE
 from ctc_mm.engine.runs.run_config import digest_text, run_config, write_config
 from ctc_mm.engine.runs.run_folder import RunFolder

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ctc_mm.engine.curves.learning_curves import LOSS, SCALARS_FILE, Curve, read_curves
 from ctc_mm.engine.hooks.validation_loss_hook import VALIDATION_LOSS
+from ctc_mm.engine.runs.identity import TRAINING_KEYS
 from ctc_mm.engine.runs.run_config import config_identity
 from ctc_mm.errors import ConfigError
 from ctc_mm.evaluation.output import csv_text
@@ -18,8 +19,8 @@ from ctc_mm.evaluation.output import csv_text
 # Folders of a run that name no model: runs/<model>/seed_<k>/model.
 _SEED = re.compile(r"(?:^|_)seed_?\d+$")
 _INNER = "model"
-# What may differ between two seeds of one model.
-_OF_A_RUN = ("randomness.seed", "resume", "launcher", "load_from", "experiment_name")
+# What may differ between two seeds of one model, beside what does not train at all (tests, logs, names).
+_OF_A_RUN = ("randomness.seed", "load_from")
 DEFAULT_NAMES = (LOSS, VALIDATION_LOSS, "ctc/mAP50", "ctc/mAP", "ctc/AUC", "ctc/balanced_log_loss")
 
 
@@ -110,7 +111,8 @@ def _identity(folder: Path) -> dict[str, str]:
     if not configs:
         return {}
     config = Config.fromfile(configs[0], import_custom_modules=False)
-    return {key: value for key, value in config_identity(config).items() if key not in _OF_A_RUN}
+    values = config_identity(Config({name: config[name] for name in TRAINING_KEYS if name in config}))
+    return {key: value for key, value in values.items() if key not in _OF_A_RUN}
 
 
 def _require_equal(name: str, first: tuple[Path, dict], other: tuple[Path, dict]) -> None:

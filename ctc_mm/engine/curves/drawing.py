@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BAND = 0.2
 MOST_COLUMNS = 3
+LETTER_IN, HANDLE_IN = 0.075, 0.6  # of an entry of the legend
 MOST_MARKED = 30  # epochs with a dot each
 WIDE_LOSSES = 30.0  # losses further apart than this, as those of different models may be, get a logarithmic axis
 TITLES = {LOSS: "training loss", VALIDATION_LOSS: "validation loss"}
@@ -47,7 +48,8 @@ def draw_curves(runs: Sequence[TrainedRun], names: Sequence[str], average: bool 
         axes.set_axis_off()
     named = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if named:  # one for all panels, where it covers no curve
-        figure.legend(named.values(), named, loc="outside lower center", ncols=2 * columns, fontsize="small")
+        fitting = int(figure.get_figwidth() / (LETTER_IN * max(map(len, named)) + HANDLE_IN))
+        figure.legend(named.values(), named, loc="outside lower center", ncols=max(fitting, 1), fontsize="small")
     return png_bytes(figure)
 
 
