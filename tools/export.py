@@ -44,6 +44,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="training images that --int8 takes the ranges of its layers from (default: 100)",
     )
     parser.add_argument(
+        "--check-images",
+        choices=("drawn", "train", "val", "test"),
+        help="images that file and weights are compared on: drawn discs, or four of this set of the config (default: "
+        "drawn; with --int8: train)",
+    )
+    parser.add_argument(
         "--check-ap", choices=("val", "test"), help="run file and weights on this set of the config and compare figures"
     )
     args = parser.parse_args(argv)
@@ -60,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     from ctc_mm.engine.export import ExportOptions, export_model
 
     calibration = {} if args.calibration is None else {"calibration_images": args.calibration}
-    options = ExportOptions(args.nms, args.int8, check_ap=args.check_ap, **calibration)
+    options = ExportOptions(args.nms, args.int8, check_ap=args.check_ap, check_images=args.check_images, **calibration)
     settings = EngineSettings(
         config=args.config,
         checkpoint=args.checkpoint,

@@ -19,12 +19,14 @@ from ctc_mm.counting.setting_checks import is_size
 from ctc_mm.engine.export_check import CHECKED_IMAGES, compare_with_torch, drawn_images
 from ctc_mm.engine.export_files import ENGINE_OF, WRITERS, require_format, require_packages, trace, versions
 from ctc_mm.engine.export_graph import ClassifierGraph, DetectorGraph, SelectingGraph
-from ctc_mm.engine.quantisation import calibration_images
+from ctc_mm.engine.split_images import images_of_split
 from ctc_mm.errors import ConfigError
 from ctc_mm.formats.files import require_writable
 
-COUNTS = ("images", "boxes")
+COUNTS, FIGURES = ("images", "boxes"), "figures"
 SPLITS = ("val", "test")
+DRAWN, TRAIN = "drawn", "train"
+CHECKED_ON = (DRAWN, TRAIN, *SPLITS)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class ExportOptions:
         int8: layers in whole numbers of 8 bits instead of float32.
         calibration_images: of int8: most images of the training set from which the ranges of the layers are taken.
         check_ap: ``val`` or ``test``: run file and PyTorch on that set of the config, and report what is lost.
+        check_images: where the images come from that file and PyTorch are compared on: ``drawn``, or the config's
+            ``train``, ``val`` or ``test`` set; None: ``drawn``, of int8 ``train``.
 
     Raises:
         ConfigError: an unknown word, or no calibration image.
@@ -46,16 +50,24 @@ class ExportOptions:
     int8: bool = False
     calibration_images: int = 100
     check_ap: str | None = None
+    check_images: str | None = None
 
     def __post_init__(self) -> None:
         if self.nms not in (OUTSIDE, INSIDE):
             raise ConfigError(f"nms must be {OUTSIDE} or {INSIDE}. Received: {self.nms!r}")
         if self.check_ap not in (None, *SPLITS):
             raise ConfigError(f"check_ap must be {' or '.join(SPLITS)}. Received: {self.check_ap!r}")
+        if self.check_images not in (None, *CHECKED_ON):
+            raise ConfigError(f"check_images must be one of {', '.join(CHECKED_ON)}. Received: {self.check_images!r}")
         if not is_size(self.calibration_images):
             raise ConfigError(
                 f"calibration_images must be a whole number above 0. Received: {self.calibration_images!r}"
             )
+
+    @property
+    def checked_on(self) -> str:
+        """The images of the check, also where none were asked for."""
+        return self.check_images or (TRAIN if self.int8 else DRAWN)
 
 
 @dataclass(frozen=True)
@@ -65,25 +77,38 @@ class ExportReport:
     Attributes:
         paths: the file, and OpenVINO's weights beside it.
         info: of the model.
-        check: how far it is from PyTorch, see ``compare_with_torch``; with ``check_ap`` the figures of both.
+        check: how far it is from PyTorch, see ``compare_with_torch``; with ``check_ap`` the ``figures`` of both, see
+            ``figures_of_both``.
         precision: ``float32`` or ``int8``.
+        checked_on: the images of the check, see ``ExportOptions``.
     """
 
     paths: tuple[Path, ...]
     info: ModelInfo
-    check: dict[str, float]
+    check: dict[str, Any]
     precision: str = FLOAT32
+    checked_on: str = DRAWN
 
     def summary(self) -> str:
-        """A few lines for the command line."""
-        shown = {name: f"{value:.0f}" if name in COUNTS else f"{value:.3g}" for name, value in self.check.items()}
+        """A few lines for the command line; one a figure where both were tested."""
+        found = {name: value for name, value in self.check.items() if name != FIGURES}
+        shown = {name: f"{value:.0f}" if name in COUNTS else f"{value:.3g}" for name, value in found.items()}
         of_all = ", ".join(f"{name} {value}" for name, value in shown.items())
         size = sum(path.stat().st_size for path in self.paths) / 1e6
         precision = "" if self.precision == FLOAT32 else f" in {self.precision}"
         return (
             f"{self.info.kind} {self.info.name}{precision} ({', '.join(self.info.classes)}): {size:.1f} MB in "
-            f"{', '.join(map(str, self.paths))}\nagainst PyTorch: {of_all}"
+            f"{', '.join(map(str, self.paths))}\nagainst PyTorch, on {self.checked_on} images: {of_all}"
+            f"{_table(self.check[FIGURES]) if FIGURES in self.check else ''}"
         )
+
+
+def _table(figures: dict[str, dict[str, float | None]]) -> str:
+    width = max(map(len, figures), default=0)
+    rows = [("", "file", "PyTorch")]
+    for name, both in figures.items():
+        rows.append((name, *("-" if value is None else f"{value:.4f}" for value in both.values())))
+    return "".join(f"\n{name:<{width}} {file:>9} {weights:>9}" for name, file, weights in rows)
 
 
 def export_model(
@@ -115,7 +140,8 @@ def export_model(
             "Resize to the pipeline, or give --window-px"
         )
     graph, outputs, rules = graph_of(loaded, options)
-    images = _calibration(loaded, options) if options.int8 else None
+    images = _images(loaded, TRAIN, options.calibration_images) if options.int8 else None
+    checked = _checked_images(loaded, options)
     facts = facts_of(loaded, format_name, options, rules, images)
     facts.to_text()  # what cannot be written is known before the long part
     writer = WRITERS[format_name](trace(graph, outputs, loaded.info.input_chw), images)
@@ -125,11 +151,11 @@ def export_model(
         for path in (draft, final):
             path.parent.mkdir()
         writer.write(facts, draft)
-        check = _check(loaded, settings, draft, ENGINE_OF[format_name], options, images)
+        check = _check(loaded, settings, draft, ENGINE_OF[format_name], options, checked)
         written = writer.write(replace(facts, check=check), final)
         # The weights first: a file that is there can be used.
         paths = tuple(path.replace(out.with_suffix(path.suffix)) for path in sorted(written))
-    return ExportReport(paths, loaded.info, check, facts.precision)
+    return ExportReport(paths, loaded.info, check, facts.precision, options.checked_on)
 
 
 def graph_of(loaded: TorchModel, options: ExportOptions) -> tuple[torch.nn.Module, list[str], BoxRules | None]:
@@ -150,9 +176,15 @@ def graph_of(loaded: TorchModel, options: ExportOptions) -> tuple[torch.nn.Modul
     return graph, [SCORES, BOXES, FACTORS][: 3 if graph.has_factors else 2], graph.rules()
 
 
-def _calibration(loaded: TorchModel, options: ExportOptions) -> np.ndarray:
-    info = loaded.info
-    return calibration_images(loaded.config, options.calibration_images, info.input_chw, info.white_level)
+def _images(loaded: TorchModel, split: str, count: int) -> np.ndarray:
+    return images_of_split(loaded.config, split, count, loaded.info.input_chw, loaded.info.white_level)
+
+
+def _checked_images(loaded: TorchModel, options: ExportOptions) -> np.ndarray:
+    """Images that file and PyTorch are compared on."""
+    if options.checked_on == DRAWN:
+        return drawn_images(loaded.info.input_chw)
+    return _images(loaded, options.checked_on, CHECKED_IMAGES)
 
 
 def facts_of(
@@ -160,7 +192,9 @@ def facts_of(
 ) -> ModelFacts:
     """What is written into the file, but for what its check finds."""
     made_of = versions(format_name, options.int8)
-    facts = ModelFacts(loaded.info, tuple(loaded.steps), rules, {}, made_of, nms=options.nms)
+    facts = ModelFacts(
+        loaded.info, tuple(loaded.steps), rules, {}, made_of, nms=options.nms, checked_on=options.checked_on
+    )
     if images is None:
         return facts
     return replace(facts, precision=INT8, calibration={"images": len(images), "split": "train"})
@@ -172,15 +206,13 @@ def _check(
     path: Path,
     engine: str,
     options: ExportOptions,
-    images: np.ndarray | None,
+    images: np.ndarray,
 ) -> dict[str, Any]:
-    """How far the file is from PyTorch: on drawn images, or those whose ranges quantised layers know."""
-    batch = drawn_images(loaded.info.input_chw) if images is None else images[:CHECKED_IMAGES]
-    found = compare_with_torch(loaded, path, engine, batch)
+    """How far the file is from PyTorch: on a few images, and with ``check_ap`` on a whole set."""
+    found = compare_with_torch(loaded, path, engine, images)
     if options.check_ap is not None:
         from ctc_mm.engine.export_accuracy import figures_of_both
 
         trust = settings.trust_checkpoint
-        figures = figures_of_both(loaded.config, settings.checkpoint, trust, path, options.check_ap)
-        found |= {name: value for name, value in figures.items() if not np.isnan(value)}
+        found[FIGURES] = figures_of_both(loaded.config, settings.checkpoint, trust, path, options.check_ap)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from math import isnan
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,7 +13,9 @@ from ctc_mm.engine.testing import evaluate
 from ctc_mm.errors import ConfigError
 
 
-def figures_of_both(config: Config, checkpoint: str, trust: bool, path: Path, split: str) -> dict[str, float]:
+def figures_of_both(
+    config: Config, checkpoint: str, trust: bool, path: Path, split: str
+) -> dict[str, dict[str, float | None]]:
     """What quantisation costs: the metric's figures of an exported file and of its weights.
 
     Args:
@@ -23,17 +26,17 @@ def figures_of_both(config: Config, checkpoint: str, trust: bool, path: Path, sp
         split: ``val`` or ``test`` of the config.
 
     Returns:
-        For every figure of the metric its value for the file, and as ``<figure>, PyTorch`` for the weights.
+        For every figure of the metric its value of the ``file`` and of the weights (``pytorch``); None: undefined.
 
     Raises:
         ConfigError: the config has no such split.
     """
-    config = _testing_on(config, split)
-    found = {}
+    config, found = _testing_on(config, split), {}
     with tempfile.TemporaryDirectory() as folder:
-        for suffix, file in (("", path), (", PyTorch", checkpoint)):
-            figures = evaluate(config, file, Path(folder) / Path(file).suffix[1:], trust, 0, other_images=True)
-            found |= {f"{name}{suffix}": float(value) for name, value in figures.items()}
+        for side, file in (("file", path), ("pytorch", checkpoint)):
+            figures = evaluate(config, file, Path(folder) / side, trust, 0, other_images=True)
+            for name, value in figures.items():
+                found.setdefault(name, {"file": None, "pytorch": None})[side] = None if isnan(value) else float(value)
     return dict(sorted(found.items()))
 
 

@@ -62,7 +62,9 @@ def compare_with_torch(
     if any(wrong):
         raise EngineError(
             f"{loaded.info.name}: the exported model differs from PyTorch ({found}; at most {MOST_SCORE_DIFFERENCE} in "
-            f"a score, at least {LEAST_IOU} IoU), so no file was written; count with --engine torch"
+            f"a score, at least {LEAST_IOU} IoU), so no file was written. Far from its training images a network may "
+            "differ from itself by rounding: compare on those of the config (--check-images val), or count with "
+            "--engine torch"
         )
     return found
 

@@ -6,22 +6,15 @@ stays in float32, since boxes are pixels there.
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS
-
-from ctc_mm.engine.setup import datasets_of
-from ctc_mm.errors import ConfigError
-from ctc_mm.explain.trained import pipeline_steps
 
 ONNX_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # ConvTranspose has no kernel for 8 bits in ONNX Runtime; statistics (L2 norm, attention's means) lose too much.
@@ -31,52 +24,6 @@ OPENVINO_LAYERS = {
 }  # fmt: skip
 
 Node = TypeVar("Node")
-
-
-def calibration_images(
-    config: Config, count: int, input_chw: Sequence[int], white_level: float | None = None
-) -> np.ndarray:
-    """Images of the config's training set as the model sees them in a test: without augmentation.
-
-    Args:
-        config: its ``train_dataloader`` is read, with the test pipeline.
-        count: at most so many, evenly spaced over the set, or over all sets where it is made of several.
-        input_chw: of a prepared image.
-        white_level: of training, for cells whose set does not say it.
-
-    Returns:
-        float32 (N, C, H, W), 0 to 255.
-
-    Raises:
-        ConfigError: there is no training set, it has no images, or they are of another size.
-    """
-    leaves = [one for one in datasets_of(config, ("train",)) if not (one.get("dataset") or one.get("datasets"))]
-    sets = [_build_for_test(one, config, white_level) for one in leaves]
-    if not sets:
-        raise ConfigError(f"{config.filename}: int8 takes its ranges from training images, and the config names none")
-    found = [(dataset, index) for dataset in sets for index in range(len(dataset))]
-    if not found:
-        named = ", ".join(repr(dataset.ann_file) for dataset in sets)
-        raise ConfigError(f"{config.filename}: its training set {named} has no images to take ranges from")
-    places = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
-    images = [np.asarray(dataset[index]["inputs"], np.float32) for dataset, index in (found[place] for place in places)]
-    other = {image.shape for image in images} - {tuple(input_chw)}
-    if other:
-        raise ConfigError(
-            f"{config.filename}: images of its training set become {sorted(other)} (C, H, W), and the file takes "
-            f"{tuple(input_chw)}; let the test pipeline resize to one size"
-        )
-    return np.stack(images)
-
-
-def _build_for_test(settings: ConfigDict, config: Config, white_level: float | None) -> Any:
-    """Build a data set of training with the pipeline of the test."""
-    settings = copy.deepcopy(settings)
-    settings.pipeline = list(pipeline_steps(config))
-    settings.serialize_data = False  # MMEngine cannot serialise an empty set, which the caller tells
-    if str(settings.type).endswith("SingleCellDataset") and white_level is not None:
-        settings.setdefault("white_level", white_level)
-    return DATASETS.build(settings)
 
 
 def quantise_onnx(model: Any, images: np.ndarray, input_name: str) -> Any:

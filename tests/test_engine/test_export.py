@@ -100,11 +100,11 @@ def test_command_line_hands_on_what_it_was_given(tool, monkeypatch, capsys):
     given = []
     monkeypatch.setattr(export_module, "export_model", lambda *arguments: given.append(arguments) or Said())
     arguments = ["a.py", "a.pth", "--format", "openvino", "--out", "a.xml", "--window-px", "40", "50"]
-    arguments += ["--nms", "inside", "--int8", "--calibration", "7", "--check-ap", "val"]
+    arguments += ["--nms", "inside", "--int8", "--calibration", "7", "--check-ap", "val", "--check-images", "test"]
     assert run_cli(tool.main, [*arguments, "--cfg-options", "model.test_cfg.score_thr=0.2"]) == 0
     options = {"model.test_cfg.score_thr": 0.2}
     settings = EngineSettings(config="a.py", checkpoint="a.pth", window_px=[40, 50], cfg_options=options)
-    assert given == [(settings, "openvino", "a.xml", ExportOptions("inside", True, 7, "val"))]
+    assert given == [(settings, "openvino", "a.xml", ExportOptions("inside", True, 7, "val", "test"))]
     assert capsys.readouterr().out == "written\n"
 
 

@@ -1,6 +1,7 @@
 """Quantised files: ranges from training images, what stays in float32, and the figures of a test on the files."""
 
 import importlib.util
+import re
 from collections import Counter
 
 import numpy as np
@@ -18,8 +19,9 @@ from ctc_mm.counting.engines import EngineSettings, build_classifier_engine, bui
 from ctc_mm.counting.engines.torch_engine import TorchModel
 from ctc_mm.engine.export import ExportOptions, export_model, facts_of, graph_of
 from ctc_mm.engine.export_files import WRITERS, trace
-from ctc_mm.engine.quantisation import _before_layers, calibration_images
+from ctc_mm.engine.quantisation import _before_layers
 from ctc_mm.engine.setup import load_config, register_all_modules
+from ctc_mm.engine.split_images import images_of_split
 from ctc_mm.engine.testing import evaluate
 from ctc_mm.errors import CheckpointError, ConfigError
 
@@ -67,7 +69,7 @@ def files(fields, tmp_path_factory):
     program = trace(graph, outputs, loaded.info.input_chw)
     paths = {}
     for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
-        for images in (None, calibration_images(loaded.config, 6, CHW)):
+        for images in (None, images_of_split(loaded.config, "train", 6, CHW)):
             precision = "float32" if images is None else "int8"
             path = paths[name, precision] = folder / f"{precision}{suffix}"
             options = ExportOptions(int8=images is not None)
@@ -80,47 +82,6 @@ def test_what_leads_to_a_layer_is_quantised():
     kept = _before_layers(nodes, lambda one: one[1:], lambda one: one[:1], lambda one: one[0].startswith("conv"))
     assert kept == [True, True, True, False, True, False]
     assert _before_layers([], len, len, bool) == []
-
-
-def test_calibration_takes_training_images_as_a_test_sees_them(fields):
-    config = load_config(fields["config"])
-    config.train_dataloader.dataset.pipeline.insert(1, dict(type="RandomFlip", prob=1.0))
-    dataset = config.train_dataloader.dataset
-    config.train_dataloader.dataset = dict(type="RepeatDataset", times=3, dataset=dataset)
-    found = calibration_images(config, 3, CHW)
-    assert (found.shape, found.dtype) == ((3, *CHW), np.float32)
-    everything = calibration_images(config, 99, CHW)
-    assert len(everything) == 6
-    for one, place in zip(found, (0, 2, 5), strict=True):  # 0, 2.5 and 5, rounded to even
-        np.testing.assert_array_equal(one, everything[place])
-    # The bright CTC lies left of the centre, as drawn: not flipped.
-    assert everything[0, 0, :, :32].max() > 200 > everything[0, 0, :, 32:].max()
-
-
-def test_calibration_takes_images_of_every_part_of_a_joined_set(fields):
-    config = load_config(fields["config"])
-    alone = calibration_images(config, 99, CHW)
-    whole = config.train_dataloader.dataset
-    parts = [dict(whole, indices=[0, 1]), dict(whole, indices=[4])]
-    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
-    found = calibration_images(config, 99, CHW)
-    assert sorted(map(np.ndarray.tobytes, found)) == sorted(alone[place].tobytes() for place in (0, 1, 4))
-    assert len(calibration_images(config, 2, CHW)) == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "chw", "message"),
-    [
-        ({"train_dataloader": None}, CHW, "the config names none"),
-        ({"train_dataloader.dataset.indices": 0}, CHW, "has no images to take ranges from"),
-        ({}, (3, 32, 32), r"become \[\(3, 64, 64\)\] \(C, H, W\), and the file takes \(3, 32, 32\)"),
-    ],
-)
-def test_calibration_without_images_is_refused(fields, change, chw, message):
-    config = load_config(fields["config"])
-    config.merge_from_dict(change)
-    with pytest.raises(ConfigError, match=message):
-        calibration_images(config, 3, chw)
 
 
 def test_layers_are_quantised_and_decoding_is_not(files):
@@ -141,6 +102,22 @@ def test_layers_are_quantised_and_decoding_is_not(files):
     assert {makers[node.input[0]] for node in seen if node.op_type == "QuantizeLinear"} <= {"Conv"}
     operations = [one.get_type_name() for one in openvino.Core().read_model(files["openvino", "int8"]).get_ops()]
     assert Counter(operations)["FakeQuantize"] >= len(layers)
+
+
+def test_check_takes_images_of_the_set_that_was_asked_for(fields, tmp_path):
+    changes = {"val_dataloader.dataset.indices": 3}
+    settings, path = EngineSettings(**fields, cfg_options=changes), tmp_path / "a.onnx"
+    report = export_model(settings, "onnx", path, ExportOptions(check_images="val"))
+    assert (report.checked_on, report.check["images"]) == ("val", 3)
+    assert "against PyTorch, on val images: images 3, " in report.summary()
+    assert build_detector_engine({"model": str(path)}).facts.checked_on == "val"
+    with pytest.raises(ConfigError, match="images of its val set are asked for, and the config names none"):
+        export_model(
+            EngineSettings(**fields, cfg_options={"val_dataloader": None}),
+            "onnx",
+            tmp_path / "b.onnx",
+            ExportOptions(check_images="val"),
+        )
 
 
 def test_test_of_a_file_gives_the_figures_of_its_weights(files, fields, tmp_path):
@@ -195,8 +172,8 @@ def test_command_line_quantises_a_classifier_and_says_what_it_costs(tmp_path, re
     assert run_cli(tool.main, [*arguments, "--check-ap", "test"]) == 0
     said = capsys.readouterr().out
     assert "classifier cells in int8 (CTC, WBC)" in said
-    assert "ctc/threshold@youden " in said
-    assert "ctc/threshold@youden, PyTorch " in said
+    assert re.search(r"^ +file +PyTorch$", said, re.MULTILINE)
+    assert re.search(r"^ctc/threshold@youden +[01]\.\d{4} +[01]\.\d{4}$", said, re.MULTILINE)
     assert "Statistics collection" not in said  # progress is not a result
     engine = build_classifier_engine({"model": str(out), "batch_size": 2})
     assert engine.facts.calibration == {"images": 5, "split": "train"}

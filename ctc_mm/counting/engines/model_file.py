@@ -49,6 +49,7 @@ class ModelFacts:
         steps: of the test pipeline, on arrays; they are built by name, from the registries alone.
         boxes: of a detector; None of a classifier.
         check: how far the file was from PyTorch when it was made.
+        checked_on: the images of that: ``drawn``, or a set of the config; None: the file does not say it.
         software: versions it was made with.
         nms: whether boxes are selected ``outside`` of the file, or ``inside`` by its graph.
         precision: ``float32``, or ``int8`` where layers were quantised.
@@ -63,6 +64,7 @@ class ModelFacts:
     nms: str = OUTSIDE
     precision: str = FLOAT32
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    checked_on: str | None = None
 
     def __post_init__(self) -> None:
         if self.nms not in (OUTSIDE, INSIDE) or self.precision not in (FLOAT32, INT8):
@@ -83,6 +85,7 @@ class ModelFacts:
             "steps": list(self.steps),
             "boxes": None if self.boxes is None else asdict(self.boxes),
             "check": dict(self.check),
+            "checked_on": self.checked_on,
             "software": dict(self.software),
             "nms": self.nms,
             "precision": self.precision,
@@ -124,6 +127,7 @@ class ModelFacts:
                 nms=content.get("nms", OUTSIDE),
                 precision=content.get("precision", FLOAT32),
                 calibration=content.get("calibration", {}),
+                checked_on=content.get("checked_on"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}: its facts cannot be read ({error}); export the model anew") from error

@@ -106,7 +106,9 @@ def test_facts_say_what_is_inside_and_older_ones_are_read(files):
     assert ModelFacts.from_text(json.dumps(first | {"format": 1}), "a.onnx") == replace(facts, nms="outside")
 
 
-@pytest.mark.parametrize("options", [{"nms": "beside"}, {"check_ap": "train"}, {"calibration_images": 0}])
+@pytest.mark.parametrize(
+    "options", [{"nms": "beside"}, {"check_ap": "train"}, {"calibration_images": 0}, {"check_images": "mine"}]
+)
 def test_options_that_are_none_are_refused(options):
     with pytest.raises(
         ConfigError, match=f"{next(iter(options))} must be .*Received: {next(iter(options.values()))!r}"
