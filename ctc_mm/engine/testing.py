@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from ctc_mm.evaluation.speed import measure_speed, write_speed
 from ctc_mm.models.loading import load_all_weights
 
 EXPORTED_SUFFIXES = (".onnx", ".xml")
+_NUMBERS = itertools.count(1)
 
 
 class Trained(Protocol):
@@ -162,6 +164,7 @@ def choose_on_validation(config: Config, trained: Trained, out_dir: Path | None 
         for evaluator in filter(is_ctc_metric, config.val_evaluator):
             evaluator.out_dir = str(out_dir)
         config.work_dir = str(out_dir)
+    _name_visualizer(config)
     runner = Runner.from_cfg(config)
     trained.fill(runner)
     runner.val()
@@ -177,12 +180,19 @@ def _config_for_test(config: Config, trained: Trained, out_dir: Path) -> Config:
     config.work_dir = str(out_dir)  # the log too
     config.load_from, config.resume = trained.load_from, False
     without_trackers(config)
+    _name_visualizer(config)
     level = trained.trained_on.get("white_level")
     if level is not None and kind_of_config(config) == CLASSIFIER:
         for dataset in datasets_of(config, ("val", "test")):
             if str(dataset.get("type")).endswith("SingleCellDataset"):
                 dataset.setdefault("white_level", level)
     return config
+
+
+def _name_visualizer(config: Config) -> None:
+    """Let a test log into its own folder: of one name, MMEngine keeps a process' first visualizer and its folder."""
+    shown = config.get("visualizer") or dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+    config.visualizer = dict(shown, name=f"test {next(_NUMBERS)}")
 
 
 def _evaluators(evaluator: Any) -> list:
