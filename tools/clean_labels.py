@@ -1,6 +1,6 @@
 """Look labels over with trained models: cells that nobody marked become ignore regions, or are listed for review.
 
-example: python tools/cross_validate.py CONFIG --folds 3 --out work_dirs/folds
+example: python tools/cross_validate.py CONFIG --folds 3 --holdout test --out work_dirs/folds
          python tools/clean_labels.py CONFIG --folds work_dirs/folds --out data/bccd/train_clean.json
 """
 

@@ -260,7 +260,7 @@ def test_validation_can_be_cleaned_and_the_test_set_never(root, config, tmp_path
     with pytest.raises(ConfigError, match="labels of train or val can be cleaned"):
         CleaningOptions(split="test")
     config.test_dataloader.dataset.ann_file = "train.json"
-    with pytest.raises(LeakError, match=r"4 images of train are in the test set too \(0.png"):
+    with pytest.raises(LeakError, match=r"4 images \(0.png; 1.png; 2.png; 3.png\) of train are in the test set"):
         clean_labels(config, judges(config, root, "sure"), tmp_path / "clean.json")
 
 
@@ -317,6 +317,16 @@ def test_folds_judge_what_they_never_saw(config, folds, tmp_path):
     ]  # fmt: skip
     assert report.not_judged == ("3.png",)
     assert not report.seen
+
+
+def test_folds_that_learned_from_the_test_set_are_refused(config, root, folds, tmp_path):
+    path = folds / "fold_1" / "config.py"
+    path.write_text(path.read_text().replace("'val.json'", repr(str(root / "test.json"))))
+    with pytest.raises(
+        LeakError, match=r"fold_1: has learned from 1 images \(5\.png\) of the test set.*--holdout test"
+    ):
+        clean_labels(config, fold_judges(folds), tmp_path / "clean.json")
+    assert not (tmp_path / "clean.json").exists()
 
 
 def test_folds_that_are_not_there_or_not_trained(folds, tmp_path):

@@ -34,12 +34,14 @@ class Judge:
         config: that builds it.
         checkpoint: its weights.
         unseen: the images that it may judge, since it never saw them; None: all.
+        learned_from: the images that it was trained on and chosen by, as far as that is known.
     """
 
     name: str
     config: Config
     checkpoint: Path
     unseen: frozenset[Path] | None = None
+    learned_from: frozenset[Path] = frozenset()
 
     def judges(self, image_path: Path) -> bool:
         """Whether it has a say on an image."""
@@ -83,8 +85,10 @@ def fold_judges(folder: str | Path) -> list[Judge]:
         if trained is None:
             raise ConfigError(f"{fold.path}: is not trained; run tools/cross_validate.py again, it goes on from there")
         config = load_config(fold.config)
-        unseen = frozenset(images_of(config, "test"))
-        judges.append(Judge(str(fold.path), config, fold.path / trained["checkpoint"], unseen))
+        unseen, *others = (frozenset(images_of(config, part)) for part in ("test", "train", "val"))
+        judges.append(
+            Judge(str(fold.path), config, fold.path / trained["checkpoint"], unseen, frozenset().union(*others))
+        )
     return judges
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def clean_labels(
 
     Raises:
         AnnotationError, ImageReadError: labels or images cannot be read.
-        LeakError: images of the split are in the test set.
+        LeakError: images of the split are in the test set, or a model has learned from the test set.
         ConfigError: no model, other classes than the labels', or ``out`` would overwrite the labels.
         CheckpointError: weights cannot be read.
     """
@@ -188,7 +188,7 @@ def clean_labels(
         raise ConfigError("no model to judge by; give weights, or the folder of a cross-validation (--folds)")
     root = load_json_object(labels)
     problems = find_problems(root)
-    _refuse_test_images(config, options.split)
+    _refuse_test_images(config, options.split, judges)
     found = _judge(root.value, images_dir, judges, options, device, trust, track)
     finds, not_judged = _finds(root.value, found, options)
     report = CleaningReport(
@@ -206,11 +206,20 @@ def clean_labels(
     return report
 
 
-def _refuse_test_images(config: Config, part: str) -> None:
-    shared = sorted(set(images_of(config, part)) & set(images_of(config, "test")))
-    if shared:
-        names = ", ".join(path.name for path in shared[:SHOWN])
-        raise LeakError(f"{len(shared)} images of {part} are in the test set too ({names}), which is never cleaned")
+def _refuse_test_images(config: Config, part: str, judges: Sequence[Judge]) -> None:
+    tested = set(images_of(config, "test"))
+    if shared := set(images_of(config, part)) & tested:
+        raise LeakError(f"{_named(shared)} of {part} are in the test set too, which is never cleaned")
+    for judge in judges:
+        if learned := judge.learned_from & tested:
+            raise LeakError(
+                f"{judge.name}: has learned from {_named(learned)} of the test set, and would hand on their labels to "
+                "the training; cross-validate with --holdout test"
+            )
+
+
+def _named(images: Set[Path]) -> str:
+    return f"{len(images)} images ({_few(sorted(path.name for path in images))})"
 
 
 def _judge(
