@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--review", metavar="DIR", help="write labels and finds for QuPath (GeoJSON) and as COCO too")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # weights may stand behind options
     if bool(args.checkpoints) == bool(args.folds):
         parser.error("give CHECKPOINT... or --folds DIR, and not both")
     args.out = Path(args.out)

@@ -33,6 +33,12 @@ if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
     echo "error: PROCESSES must be a whole number of at least 1. Received: $processes" >&2
     exit 2
 fi
+for name in NNODES NODE_RANK; do
+    if ! [[ ${!name:-1} =~ ^[0-9]+$ ]] || { [ $name = NNODES ] && [ "${NNODES:-1}" -lt 1 ]; }; then
+        echo "error: $name must be a whole number, NNODES at least 1 and NODE_RANK from 0. Received: ${!name}" >&2
+        exit 2
+    fi
+done
 # One thread each, unless told otherwise: processes that share cores are slower with more.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 if [ "${NNODES:-1}" -gt 1 ]; then

@@ -66,6 +66,9 @@ def test_the_average_saved_is_that_of_both_processes(run):
         (["a.py"], {}, 2, "usage: tools/dist_train.sh"),
         (["a.py", "two"], {}, 2, "PROCESSES must be a whole number of at least 1. Received: two"),
         (["a.py", "2"], {"NNODES": "2"}, 2, "set MASTER_ADDR to the address of the first machine"),
+        (["a.py", "2"], {"NNODES": "2x"}, 2, "NNODES must be a whole number, NNODES at least 1"),
+        (["a.py", "2"], {"NNODES": "0"}, 2, "NODE_RANK from 0. Received: 0"),
+        (["a.py", "2"], {"NNODES": "2", "NODE_RANK": "-1"}, 2, "NODE_RANK must be a whole number"),
         (["configs/none.py", "2"], {}, 2, "error: configs/none.py: no such config"),
     ],
 )

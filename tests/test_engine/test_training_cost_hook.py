@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_training import build_runner
 
+import ctc_mm
 from ctc_mm.engine.hooks import training_cost_hook
 from ctc_mm.engine.hooks.training_cost_hook import COST_FILE
 
@@ -53,6 +54,8 @@ def test_costs_of_a_training(tmp_path, clocks):
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "threads": torch.get_num_threads(),
         "processes": 1,
+        "torch": torch.__version__,
+        "ctc_mm": ctc_mm.__version__,
         "complete": True,
     }
 

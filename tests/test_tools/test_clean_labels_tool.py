@@ -17,3 +17,10 @@ def test_mistakes_end_with_a_line_that_helps(repo, tmp_path, monkeypatch, words,
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_may_stand_behind_options(repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(repo, "clean_labels", "a.py", "--out", "clean.json", "a.pth", "b.pth")
+    assert done.returncode == 1
+    assert "a.py: no such config" in done.stderr

@@ -20,6 +20,10 @@ from ctc_mm.engine.work_dir import best_checkpoint
 from ctc_mm.errors import CheckpointError, ConfigError
 from ctc_mm.explain.trained import build_trained_model
 
+NEEDED = (
+    "model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "optim_wrapper", "test_evaluator",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -40,6 +44,36 @@ class Contestant:
     def seeds(self, seeds: Sequence[int]) -> tuple[int, ...]:
         """Numbers of its trainings: the seeds, or the given weights counted through."""
         return tuple(range(len(self.given))) if self.given else tuple(seeds)
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """How much its trainings see, as far as configs tell: epochs, batch, wrappers of the training set."""
+        configs = self.given_configs if self.given else (self.config,)
+        return tuple(dict.fromkeys("an unknown budget" if one is None else _budget(one) for one in configs))
+
+
+def budget_warnings(contestants: Sequence[Contestant]) -> tuple[str, ...]:
+    """What the reader has to know where trainings differ in how much they see."""
+    of_budget: dict[str, list[str]] = {}
+    for one in contestants:
+        for budget in one.budgets:
+            of_budget.setdefault(budget, []).append(one.name)
+    if len(of_budget) < 2:
+        return ()
+    told = "; ".join(f"{', '.join(names)}: {budget}" for budget, names in of_budget.items())
+    return (f"trainings differ in how much they see ({told})",)
+
+
+def _budget(config: Config) -> str:
+    loader, epochs = config.train_dataloader, planned_epochs(config)
+    length = f"{config.train_cfg.get('max_iters')} iterations" if epochs is None else f"{epochs} epochs"
+    words = [f"{length} of batch {loader.get('batch_size')}"]
+    dataset = loader.dataset
+    while inner := dataset.get("dataset"):  # ``RepeatDataset`` and the like
+        given = ", ".join(f"{key}={value!r}" for key, value in dataset.items() if key not in ("type", "dataset"))
+        words.append(f"{dataset.get('type')}({given})")
+        dataset = inner
+    return ", ".join(words)
 
 
 def read_contestants(
@@ -79,6 +113,12 @@ def read_contestants(
             raise ConfigError(
                 f"{path}: is a classifier's config; tools/compare.py compares detectors. Compare classifiers by their "
                 "cross-validations on the same folds (tools/cross_validate.py, one run each with the same --seed)."
+            )
+        missing = [key for key in NEEDED if not config.get(key)]
+        if missing:
+            raise ConfigError(
+                f"{path}: has no {', '.join(missing)}; a detector is compared from training to test. Give a whole "
+                "config, such as those in configs/compare/"
             )
         epochs = planned_epochs(config)
         if epochs is not None and (not isinstance(epochs, int) or epochs < 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ctc_mm.engine.cross_validation.image_source import DATASET_TYPES, ImageSource
 from ctc_mm.engine.cross_validation.units import PARTS, digest_units, leaf_datasets, type_name
+from ctc_mm.engine.runs.run_config import digest_text
 from ctc_mm.errors import ConfigError
 
 
@@ -21,14 +22,16 @@ class PartData:
     Attributes:
         where: its COCO file.
         digest: of its annotations and the bytes of its images, wherever they lie.
-        counts: images, and boxes of each class.
+        counts: images, and boxes of each class, of the file.
         paths: of the images.
+        filters: by which data sets leave images out; '' without any. The digest covers them.
     """
 
     where: str
     digest: str
     counts: Mapping[str, int]
     paths: frozenset[Path]
+    filters: str = ""
 
 
 class DataReader:
@@ -45,7 +48,7 @@ class DataReader:
             name: of the config, for messages.
 
         Raises:
-            ConfigError: no such data set, or one that is not read from a COCO file.
+            ConfigError: no such data set, one that is not read from a COCO file, or one that takes a part of it.
             AnnotationError, ImageReadError: files that are missing or damaged.
         """
         return {part: self._part(config, part, name) for part in PARTS}
@@ -58,18 +61,36 @@ class DataReader:
                 f"{name}: {part}_dataloader reads {', '.join(odd)}; models are compared on the data sets "
                 f"{', '.join(DATASET_TYPES)}, whose files can be told apart by their content."
             )
-        keys = ("data_root", "ann_file", "data_prefix", "metainfo")
-        place = repr([[leaf.get(key) for key in keys] for leaf in leaves])
-        if place not in self._read:
-            alone = Config({f"{one}_dataloader": config[f"{part}_dataloader"] for one in PARTS})
-            source = ImageSource(alone)
-            self._read[place] = PartData(
-                where=source.where,
-                digest=digest_units(source.units),
-                counts=source.counts([unit.id for unit in source.units]),
-                paths=frozenset(path for unit in source.units for path in unit.paths),
+        cut = [leaf.indices for leaf in leaves if leaf.get("indices") is not None]
+        if cut:
+            raise ConfigError(
+                f"{name}: {part}_dataloader takes a part of its file (indices={cut[0]!r}); models are compared on "
+                "whole files: leave it out, or write the images into a file of their own."
             )
+        keys = ("data_root", "ann_file", "data_prefix", "metainfo")
+        place = repr([[leaf.get(key) for key in keys] + [_filter_of(leaf)] for leaf in leaves])
+        if place not in self._read:
+            self._read[place] = _read_part(config, part, leaves)
         return self._read[place]
+
+
+def _read_part(config: Config, part: str, leaves: Sequence[Mapping[str, Any]]) -> PartData:
+    source = ImageSource(Config({f"{one}_dataloader": config[f"{part}_dataloader"] for one in PARTS}))
+    digest, filters = digest_units(source.units), [_filter_of(leaf) for leaf in leaves]
+    told = ", ".join(str(one) for one in filters) if any(filters) else ""
+    return PartData(
+        where=source.where,
+        digest=digest_text([digest, filters]) if told else digest,
+        counts=source.counts([unit.id for unit in source.units]),
+        paths=frozenset(path for unit in source.units for path in unit.paths),
+        filters=told,
+    )
+
+
+def _filter_of(leaf: Mapping[str, Any]) -> dict[str, Any]:
+    """By what a data set leaves images out; MMDetection's filter none in a test."""
+    chosen = dict(leaf.get("filter_cfg") or {})
+    return {} if leaf.get("test_mode") or chosen == {"filter_empty_gt": False} else chosen
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,10 @@ class SharedData:
 
     def to_json(self) -> dict[str, Any]:
         """Digest and size of each part, classes and target."""
-        parts = {part: {"digest": one.digest, **one.counts} for part, one in self.parts.items()}
+        parts = {
+            part: {"digest": one.digest, **one.counts, **({"filter_cfg": one.filters} if one.filters else {})}
+            for part, one in self.parts.items()
+        }
         return {"classes": list(self.classes), "target": self.target, "parts": parts}
 
 
@@ -127,6 +151,11 @@ def shared_data(configs: Mapping[str, Config], reader: DataReader) -> SharedData
         for part, count in seen.items()
         if count
     ]
+    warnings += [
+        f"of the {part} part, images are left out by filter_cfg ({one.filters}); numbers here are of the whole file"
+        for part, one in parts.items()
+        if one.filters
+    ]
     return SharedData(parts, *classes[first], warnings=tuple(warnings))
 
 
@@ -146,7 +175,7 @@ def require_same(one: PartData, other: PartData, part: str, one_name: str, other
 
 def _told(part: PartData) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
-    return f"{counts}; digest {part.digest[:12]}"
+    return f"{counts}{'; filter_cfg ' + part.filters if part.filters else ''}; digest {part.digest[:12]}"
 
 
 def _classes(config: Config, name: str) -> tuple[tuple[str, ...], str]:

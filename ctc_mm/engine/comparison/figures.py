@@ -18,6 +18,7 @@ from ctc_mm.evaluation.detection_records import RECORDS_FILE, DetectionRecords, 
 from ctc_mm.evaluation.functional import BootstrapInterval, ResampledDetection, bootstrap_figures
 
 CONFIDENCE = 0.95
+TRAINED_ON = ("device", "processes", "torch", "ctc_mm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,14 @@ def _thresholds(path: Path, classes: Sequence[str]) -> dict[str, float | None]:
         return dict.fromkeys(classes) if point is None else {name: point["thresholds"].get(name) for name in classes}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}); delete `done.json` above it and run again") from error
+
+
+def machine_warnings(results: Results) -> tuple[str, ...]:
+    """What the reader has to know where trainings ran on different devices or versions, as far as they noted it."""
+    costs = [run.cost for runs in results.of_model.values() for run in runs if run.cost]
+    kinds = {name: {str(cost[name]) for cost in costs if cost.get(name)} for name in TRAINED_ON}
+    told = [f"{name} {', '.join(sorted(values))}" for name, values in kinds.items() if len(values) > 1]
+    return (f"trainings ran on different machines or versions ({'; '.join(told)})",) if told else ()
 
 
 @dataclass(frozen=True)

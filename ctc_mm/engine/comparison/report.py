@@ -73,7 +73,7 @@ def _main_table(content: Mapping[str, Any]) -> Table:
     figures = {"precision": "precision@frozen", "recall": "recall@frozen", "F1": "f1@frozen"}
     figures |= {f"AP50 {name}": f"AP50_{name}" for name in classes} | {"mAP50": "mAP50", "mAP": "mAP"}
     header = ("model", "seeds", *figures, "FPS, batch 1", "FPS, best batch", "parameters, M", "GFLOPs", "memory, MiB",
-              "training, min")  # fmt: skip
+              "epochs", "training, min")  # fmt: skip
     rows = []
     for row in content["models"]:
         cost, speed, training = row["cost"] or {}, row["speed"] or {}, row["training"]
@@ -87,6 +87,7 @@ def _main_table(content: Mapping[str, Any]) -> Table:
             shown(cost.get("parameters_m"), 2),
             shown(cost.get("gflops"), 2),
             "-" if not cost else f"{cost['peak_mib']:.0f} ({cost['libraries_mib']:.0f})",
+            ", ".join(map(str, dict.fromkeys(training["epochs"]))) or "-",
             "-" if training["wall_s"] is None else f"{training['wall_s'] / 60:.1f} ({training['cpu_s'] / 60:.1f} CPU)",
         ))  # fmt: skip
     return Table("Models", header, tuple(rows), MAIN_NOTE)

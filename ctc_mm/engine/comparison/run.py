@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ctc_mm.engine.comparison.contestants import Contestant
+from ctc_mm.engine.comparison.contestants import Contestant, budget_warnings
 from ctc_mm.engine.comparison.data import DataReader, shared_data
-from ctc_mm.engine.comparison.figures import bootstrap_results, read_results
+from ctc_mm.engine.comparison.figures import bootstrap_results, machine_warnings, read_results
 from ctc_mm.engine.comparison.measurements import measure
 from ctc_mm.engine.comparison.options import ComparisonOptions
 from ctc_mm.engine.comparison.runs import Run, check_given, prepare_run, take_folder
@@ -87,7 +87,7 @@ def compare(
     environment = _environment(options)
     reader = DataReader()
     data = shared_data({one.name: one.config for one in contestants}, reader)
-    warnings = [*data.warnings, *check_given(contestants, data, reader)]
+    warnings = [*data.warnings, *budget_warnings(contestants), *check_given(contestants, data, reader)]
     with only_run_in(out_dir) as lock, terminate_as_interrupt():
         take_folder(out_dir, contestants, data, options.again)
         runs = [
@@ -100,6 +100,7 @@ def compare(
         finished = [run for run, outcome in zip(runs, outcomes, strict=True) if not outcome.problem]
         costs, speed, problems = measure(finished, out_dir, children, options)
         results = read_results(finished, data)
+        warnings += machine_warnings(results)
         intervals = bootstrap_results(results, baseline, options.resamples, options.resample_seed)
         facts = ComparisonFacts(
             tuple(one.name for one in contestants), baseline, data, runs, outcomes, warnings, options
@@ -131,7 +132,7 @@ def _run(
     commands: RunCommands,
     options: ComparisonOptions,
 ) -> tuple[RunOutcome, ...]:
-    """Seed by seed: after the first seed of all, there is a table, whatever happens later."""
+    """Train and test seed by seed, so that one that is stopped has the first seeds of all: ``seeds`` asks for these."""
     epochs = {one.name: planned_epochs(one.config) for one in contestants}
     first_seeds_first = sorted(runs, key=lambda run: run.seed)
     folders = {run.name: run.folder for run in first_seeds_first}

@@ -14,6 +14,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+import ctc_mm
 from ctc_mm.evaluation.memory import MIB, peak_mib
 from ctc_mm.formats.files import write_json
 from ctc_mm.registry import HOOKS
@@ -28,8 +29,9 @@ class TrainingCostHook(Hook):
     ``epochs``; ``wall_s`` and ``cpu_s`` (all threads, and the loaders' processes once they have ended), summed over the
     parts of a training that was resumed, of each up to its last finished epoch; ``peak_memory_mib`` of the process
     (resident set; null on Windows, which does not tell) and ``peak_gpu_memory_mib`` (allocated by torch; null without a
-    GPU); ``device``, ``threads`` and ``processes``. Figures are those of the main process. ``complete`` says whether
-    every part was measured: a training that was begun without this hook has no cost.
+    GPU); ``device``, ``threads``, ``processes`` and the versions of ``torch`` and ``ctc_mm``. Figures are those of the
+    main process. ``complete`` says whether every part was measured: a training that was begun without this hook has no
+    cost.
 
     Example::
 
@@ -78,6 +80,8 @@ class TrainingCostHook(Hook):
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
             "processes": get_world_size(),
+            "torch": torch.__version__,
+            "ctc_mm": ctc_mm.__version__,
             "complete": self._complete,
         }
         write_json(Path(runner.work_dir) / COST_FILE, cost)
