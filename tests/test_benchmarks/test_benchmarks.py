@@ -14,7 +14,7 @@ def scripts(repo, monkeypatch):
     monkeypatch.syspath_prepend(str(repo / "benchmarks"))
     before = set(sys.modules)
     yield importlib.import_module
-    for name in {"common", "ssd_cost", "training_throughput"} - before:
+    for name in {"common", "ssd_cost", "training_step", "training_throughput"} - before:
         sys.modules.pop(name, None)
 
 
@@ -96,6 +96,8 @@ def test_share_of_data_time(scripts):
         ("ssd_cost", ["--rounds", "0"], "start at 1"),
         ("ssd_cost", ["a/ssd.py", "b/ssd.py"], "names of their own"),
         ("training_throughput", ["--batch-size", "0"], "start at 1"),
+        ("training_step", ["a.py", "--batch-size", "0"], "start at 1"),
+        ("training_step", ["a.py", "--warmup", "-1"], "--warmup at 0"),
     ],
 )
 def test_bad_numbers_are_refused(scripts, capsys, script, arguments, message):
@@ -105,7 +107,27 @@ def test_bad_numbers_are_refused(scripts, capsys, script, arguments, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["ssd_cost", "training_throughput"])
+def test_a_step_is_told_by_image_and_without_the_libraries(scripts):
+    memory = dict(libraries_mib=900.0, peak_mib=1234.4)
+    found = dict(batch_size=4, wall_s=[2.0, 4.0, 8.0], processor_s=[2.0] * 3, parameters_m=3.04, **memory)
+    (row,) = scripts("training_step").rows_of({"a": found})
+    assert row == ("a", "4", "3.0", "1.000 (0.750-1.500)", "0.500 (0.500-0.500)", "334")
+
+
+def test_boxes_of_a_drawn_step_lie_in_the_image(scripts):
+    batch = scripts("training_step").drawn_batch(2, 64, 3, seed=0)
+    again = scripts("training_step").drawn_batch(2, 64, 3, seed=0)
+    assert [one.shape for one in batch["inputs"]] == [(3, 64, 64)] * 2
+    for image, other, sample in zip(batch["inputs"], again["inputs"], batch["data_samples"], strict=True):
+        assert torch.equal(image, other)
+        boxes = sample.gt_instances.bboxes
+        assert boxes.min() >= 0
+        assert boxes.max() <= 64
+        assert (boxes[:, 2:] - boxes[:, :2]).min() >= 20
+        assert set(sample.gt_instances.labels.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("script", ["ssd_cost", "training_step", "training_throughput"])
 def test_help_gives_an_example(scripts, capsys, script):
     with pytest.raises(SystemExit) as stopped:
         scripts(script).main(["--help"])
