@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,9 @@ from blob_detector import BlobDetector
 from mmdet.registry import DATASETS
 from tiny_fields import draw_fields
 from tool_runs import run_tool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test_tools"))
+from called_tool import call
 
 from ctc_mm.counting.engines.base import WindowDetections
 from ctc_mm.engine.label_cleaning import CleaningOptions, clean_labels
@@ -294,6 +299,16 @@ def test_wrong_options_are_named(values, message):
         CleaningOptions(**values)
 
 
+def test_boxes_outside_of_their_image_are_counted_and_no_finds(config, root, tmp_path, monkeypatch):
+    found = window([110, 10, 130, 30], [-40, -40, -5, -5], [80, 40, 120, 60])  # fields are 96 x 64 px
+    monkeypatch.setattr("ctc_mm.engine.label_cleaning.run.detect", lambda *arguments: found)
+    report = clean_labels(config, judges(config, root, "sure"), tmp_path / "clean.json")
+    assert (len(report.finds), report.outside) == (4, 8)
+    assert report.finds[0].box_xyxy == (80.0, 40.0, 96.0, 60.0)
+    assert "boxes of models outside of the image, left out: 8" in str(report)
+    assert report.to_json()["boxes_outside_the_image"] == 8
+
+
 @pytest.fixture
 def folds(root, tmp_path):
     """Two folds in the layout of cross-validation: images 0 and 1 are tested by the sure model, 2 by the unsure one."""
@@ -353,8 +368,29 @@ def test_command_writes_labels_report_picture_and_review(root, tmp_path, capsys)
     told = {one["properties"]["classification"]["name"]: one["properties"]["metadata"] for one in features}
     assert told["CTC"]["ctc_mm_flags"] == "found_without_label"
     assert told["WBC"]["ctc_mm_flags"] == "labelled"
-    assert sorted(path.name for path in review.iterdir()) == ["0.geojson", "2.geojson", "finds.json"]
+    assert sorted(path.name for path in review.iterdir()) == [
+        *(f"{number}.geojson" for number in range(4)),
+        "finds.json",
+    ]
     assert [image.num_cells for image in read_coco(review / "finds.json").images] == [1, 2]
+
+
+def test_what_a_person_left_as_it_was_comes_back_whole(repo, root, tmp_path):
+    out, review, back = tmp_path / "clean.json", tmp_path / "review", tmp_path / "back.json"
+    run_tool("clean_labels", root / "config.py", root / "sure.pth", "--out", out, "--as", "cell", "--review", review)
+    words = [*sorted(review.glob("*.geojson")), "--images", root, "--out", back, "--um-per-px", "1"]
+    assert call(repo, "corrections_to_coco", *words, folder="data_converters").returncode == 0
+    expected, found = read_coco(out).images, read_coco(back).images
+    assert len(found) == 4
+    for one, other in zip(expected, found, strict=True):
+        assert one.size_wh == other.size_wh
+        assert places_in(one) == places_in(other)
+    assert any(name == "ignored" for image in found for name, _ in places_in(image))
+
+
+def places_in(image):
+    """Cells and ignore regions; one of all classes is written once for each."""
+    return {("ignored" if cell.is_ignore else cell.label, cell.box_xyxy) for cell in image.cells}
 
 
 def test_command_without_finds_still_draws(root, tmp_path):

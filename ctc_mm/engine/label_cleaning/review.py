@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ctc_mm.counting.exchange.geojson import write_geojson
-from ctc_mm.counting.records import AnalysedArea, CountedCell, SlideCount, SlideSpec, in_order
+from ctc_mm.counting.records import UNIDENTIFIED, AnalysedArea, CountedCell, SlideCount, SlideSpec, in_order
 from ctc_mm.engine.label_cleaning.problems import boxes_by_image, boxes_xyxy
 from ctc_mm.engine.label_cleaning.run import CleaningReport, cleaned_content
 from ctc_mm.formats.fields import load_json_object
@@ -18,10 +18,11 @@ LABELLED, FOUND = "labelled", "found_without_label"
 
 
 def write_review(folder: str | Path, report: CleaningReport) -> list[Path]:
-    """Write, of each image with finds, labels and finds as GeoJSON, and the finds of all as COCO.
+    """Write labels and finds of each image as GeoJSON, and the finds of all as COCO.
 
-    In QuPath (drag the file onto the image) finds carry the flag ``found_without_label`` and their score. What a person
-    deletes, adds or moves there comes back by ``data_converters/corrections_to_coco.py FOLDER/*.geojson --images DIR``.
+    In QuPath (drag the file onto the image) finds carry the flag ``found_without_label`` and their score, and ignore
+    regions are ``unidentified``. What a person deletes, adds or moves there comes back by
+    ``data_converters/corrections_to_coco.py FOLDER/*.geojson --images DIR``: all images, those without finds too.
 
     Args:
         folder: made if it is not there.
@@ -33,26 +34,24 @@ def write_review(folder: str | Path, report: CleaningReport) -> list[Path]:
     folder, content = Path(folder), load_json_object(report.labels).value
     of_image = boxes_by_image(content)
     names = {one["id"]: one["name"] for one in content["categories"]}
-    wanted = {find.file_name for find in report.finds}
-    written = []
+    finds = {image["file_name"]: [] for image in content["images"]}
+    for find in report.finds:
+        finds[find.file_name].append(CountedCell(find.box_xyxy, find.class_name, find.score, flags=(FOUND,)))
+    removed, written = {one.annotation_id for one in report.problems if one.is_removed}, []
     for image in sorted(content["images"], key=lambda image: image["file_name"]):
-        if image["file_name"] not in wanted:
-            continue
+        labels = [one for one in of_image[image["id"]] if one["id"] not in removed]
         width, height = image["width"], image["height"]
-        labels = [one for one in of_image[image["id"]] if not one.get("iscrowd")]
         boxes = boxes_xyxy(labels).clip(0, [width, height, width, height])
         cells = [
-            CountedCell(tuple(box), names[one["category_id"]], flags=(LABELLED,))
+            CountedCell(
+                tuple(box), UNIDENTIFIED if one.get("iscrowd") else names[one["category_id"]], flags=(LABELLED,)
+            )
             for box, one in zip(boxes.tolist(), labels, strict=True)
-            if box[0] < box[2] and box[1] < box[3]
-        ]
-        cells += [
-            CountedCell(find.box_xyxy, find.class_name, find.score, flags=(FOUND,))
-            for find in report.finds
-            if find.file_name == image["file_name"]
         ]
         name = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
-        count = _as_count(name, image, report.images_dir, tuple(names.values()), cells)
+        count = _as_count(
+            name, image, report.images_dir, (*names.values(), UNIDENTIFIED), cells + finds[image["file_name"]]
+        )
         written.append(write_geojson(folder / f"{name}.geojson", count))
     write_json(folder / COCO_FILE, _finds_alone(content, report))
     return written

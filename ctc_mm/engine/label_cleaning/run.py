@@ -74,6 +74,7 @@ class CleaningReport:
         images: of the file.
         not_judged: images that no model, or too few, had a say on.
         finds: cells without a label, by image and score.
+        outside: boxes of models that lie outside of their image, and are no finds.
         problems: boxes that cannot be right.
     """
 
@@ -85,6 +86,7 @@ class CleaningReport:
     images: int
     not_judged: tuple[str, ...]
     finds: tuple[Find, ...]
+    outside: int = 0
     problems: tuple[LabelProblem, ...] = field(default=())
 
     @property
@@ -105,6 +107,7 @@ class CleaningReport:
             "images": self.images,
             "images_not_judged": list(self.not_judged),
             "finds_by_class": self.finds_by_class,
+            "boxes_outside_the_image": self.outside,
             "finds": [
                 {
                     "file_name": find.file_name,
@@ -131,6 +134,8 @@ class CleaningReport:
         lines += [f"  most in: {most}"] if most else []
         if self.not_judged:
             lines.append(f"images that too few models judged: {len(self.not_judged)} ({_few(self.not_judged)})")
+        if self.outside:
+            lines.append(f"boxes of models outside of the image, left out: {self.outside}")
         if self.seen:
             lines.append(
                 "The models may have been trained on these images, and so have learned what the labels miss: they find "
@@ -190,7 +195,7 @@ def clean_labels(
     problems = find_problems(root)
     _refuse_test_images(config, options.split, judges)
     found = _judge(root.value, images_dir, judges, options, device, trust, track)
-    finds, not_judged = _finds(root.value, found, options)
+    finds, not_judged, outside = _finds(root.value, found, options)
     report = CleaningReport(
         options=options,
         labels=labels,
@@ -200,6 +205,7 @@ def clean_labels(
         images=len(root.value["images"]),
         not_judged=tuple(not_judged),
         finds=tuple(finds),
+        outside=outside,
         problems=tuple(problems),
     )
     write_json(out, cleaned_content(root.value, report))
@@ -249,11 +255,11 @@ def _judge(
 
 def _finds(
     content: Mapping[str, Any], found: Mapping[int, Sequence[WindowDetections]], options: CleaningOptions
-) -> tuple[list[Find], list[str]]:
-    """Cells without a label, and the images that too few models judged."""
+) -> tuple[list[Find], list[str], int]:
+    """Cells without a label, the images that too few models judged, and how many boxes lay outside of theirs."""
     of_image, names = boxes_by_image(content), [category["name"] for category in content["categories"]]
     finds: list[Find] = []
-    not_judged = []
+    not_judged, outside = [], 0
     for image in sorted(content["images"], key=lambda image: image["file_name"]):
         judged = found[image["id"]]
         needed = options.agree or len(judged) // 2 + 1
@@ -267,11 +273,12 @@ def _finds(
         for index in np.flatnonzero(free).tolist():
             x0, y0, x1, y1 = np.round(boxes.boxes_xyxy[index], DECIMALS).tolist()
             box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(image["width"])), min(y1, float(image["height"])))
-            name = names[int(boxes.labels[index])]
-            if box[0] < box[2] and box[1] < box[3]:
-                score = float(boxes.scores[index])
-                finds.append(Find(image["file_name"], box, name, score, int(models[index]), len(judged)))
-    return finds, not_judged
+            if not (box[0] < box[2] and box[1] < box[3]):
+                outside += 1
+                continue
+            name, score = names[int(boxes.labels[index])], float(boxes.scores[index])
+            finds.append(Find(image["file_name"], box, name, score, int(models[index]), len(judged)))
+    return finds, not_judged, outside
 
 
 def cleaned_content(content: Mapping[str, Any], report: CleaningReport) -> dict[str, Any]:
