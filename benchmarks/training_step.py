@@ -36,6 +36,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     parser.add_argument("--threads", type=int, metavar="N", help="torch's threads on the CPU (default: torch's own)")
     parser.add_argument("--amp", action="store_true", help="mixed precision")
+    parser.add_argument(
+        "--contiguous", action="store_true", help="leave weights as PyTorch lays them (no channels_last)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and images (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all numbers there too")
     args = parser.parse_args(argv)
@@ -91,7 +94,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     libraries_mib = 0.0 if device.type == "cuda" else resident_mib()
     model = MODELS.build(config.model)
     model.init_weights()
-    model.to(device, memory_format=torch.channels_last).train()
+    model.to(device, memory_format=torch.contiguous_format if args.contiguous else torch.channels_last).train()
     wrapper = dict(config.optim_wrapper) | ({"type": "AmpOptimWrapper"} if args.amp else {})
     optimiser = build_optim_wrapper(model, wrapper)
     batch_size = args.batch_size or config.train_dataloader.batch_size
