@@ -49,7 +49,7 @@ class Contestant:
     def budgets(self) -> tuple[str, ...]:
         """How much its trainings see, as far as configs tell: epochs, batch, wrappers of the training set."""
         configs = self.given_configs if self.given else (self.config,)
-        return tuple(dict.fromkeys("an unknown budget" if one is None else _budget(one) for one in configs))
+        return tuple(dict.fromkeys(map(_budget, configs)))
 
 
 def budget_warnings(contestants: Sequence[Contestant]) -> tuple[str, ...]:
@@ -64,7 +64,9 @@ def budget_warnings(contestants: Sequence[Contestant]) -> tuple[str, ...]:
     return (f"trainings differ in how much they see ({told})",)
 
 
-def _budget(config: Config) -> str:
+def _budget(config: Config | None) -> str:
+    if config is None or not (config.get("train_cfg") and config.get("train_dataloader")):
+        return "an unknown budget"
     loader, epochs = config.train_dataloader, planned_epochs(config)
     length = f"{config.train_cfg.get('max_iters')} iterations" if epochs is None else f"{epochs} epochs"
     words = [f"{length} of batch {loader.get('batch_size')}"]
