@@ -66,7 +66,6 @@ def quantise_openvino(model: Any, images: np.ndarray) -> Any:
     """Quantise an ``openvino.Model`` with NNCF: as :func:`quantise_onnx`, and biases corrected for the rounding."""
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
     nodes = model.get_ordered_ops()
     kept = _before_layers(
         nodes,
@@ -79,7 +78,7 @@ def quantise_openvino(model: Any, images: np.ndarray) -> Any:
         for node, is_kept in zip(nodes, kept, strict=True)
         if not is_kept and node.get_type_name() not in ("Constant", "Result")
     ]
-    with redirect_stdout(sys.stderr):  # its progress bars
+    with _errors_alone("nncf"), redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize(
             model,
             nncf.Dataset([image[None] for image in images]),
@@ -130,9 +129,9 @@ class _Reader:
 
 
 @contextmanager
-def _errors_alone() -> Iterator[None]:
-    """Without ONNX Runtime's warnings of every node that it leaves in float32, which it gives the root logger."""
-    logger = logging.getLogger()
+def _errors_alone(name: str | None = None) -> Iterator[None]:
+    """Without a logger's warnings: of every node that is left in float32, which ONNX Runtime gives the root logger."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -7,74 +7,18 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fake_detector_run import InProcess
-from mmengine.registry import MODELS
+from tiny_comparison import ALL, FASTER, KEEPS, comparison_in
 from tiny_fields import draw_fields, write_field_config
 
-from ctc_mm.engine.comparison import ComparisonOptions, RunsFailedError, compare, read_contestants
-from ctc_mm.engine.runs.single_run import RunCommands
-from ctc_mm.engine.setup import load_config, register_all_modules
+from ctc_mm.engine.comparison import ComparisonOptions, RunsFailedError
 from ctc_mm.errors import AnnotationError, CheckpointError, ConfigError
 from ctc_mm.evaluation.detection_records import read_records
 from ctc_mm.evaluation.functional import summarise_detection
 
-KEEPS = """
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='ctc/mAP50', rule='greater'))
-"""
-FASTER = "optim_wrapper.update(optimizer=dict(type='Adam', lr=0.003))\n"
-
-
-class FakeCommands(RunCommands):
-    """Runs the stand-in."""
-
-    def train(self, folder, resume):
-        return ["train", str(folder.path)]
-
-    def test(self, folder, checkpoint):
-        assert checkpoint.is_file()
-        return ["test", str(folder.path)]
-
-
-class Comparison:
-    """Two configs that differ in their learning rate, and a folder for their runs."""
-
-    def __init__(self, folder):
-        self.folder, self.out = folder, folder / "out"
-        self.data = draw_fields(folder / "data")
-        self.plain = write_field_config(folder / "plain.py", self.data, KEEPS)
-        self.faster = write_field_config(folder / "faster.py", self.data, KEEPS + FASTER)
-        (self.out / "runs").mkdir(parents=True)
-        config = load_config(self.plain)
-        register_all_modules(config.default_scope)
-        torch.save({"state_dict": MODELS.build(config.model).state_dict()}, self.out / "checkpoint.pth")
-
-    def __call__(self, configs=None, changes=None, trained=None, training=None, **options):
-        contestants = read_contestants(configs or [self.plain, self.faster], changes, training, trained)
-        options = {"seeds": (0, 1), "rounds": 0, "resamples": 60, **options}
-        return compare(contestants, self.out, ComparisonOptions(**options), FakeCommands())
-
-    def calls(self):
-        path = self.out / "calls.txt"
-        found = path.read_text().splitlines() if path.is_file() else []
-        path.unlink(missing_ok=True)
-        return found
-
-    def run(self, config, seed):
-        return self.out / "runs" / config / f"seed_{seed}"
-
-    def bytes(self):
-        return {path.name: path.read_bytes() for path in self.out.glob("comparison.*")}
-
 
 @pytest.fixture
 def comparison(tmp_path, monkeypatch):
-    monkeypatch.setattr("ctc_mm.engine.comparison.run.Children", InProcess)
-    # Drawing takes longer than all the rest; test_comparison_measuring.py draws.
-    monkeypatch.setattr("ctc_mm.engine.comparison.drawing.png_bytes", lambda figure: b"drawn")
-    return Comparison(tmp_path)
-
-
-ALL = [f"{what} {name} seed_{seed}" for seed in (0, 1) for name in ("plain", "faster") for what in ("train", "test")]
+    return comparison_in(tmp_path, monkeypatch)
 
 
 def test_every_config_and_seed_runs_once_and_stands_in_one_table(comparison):
@@ -315,69 +259,6 @@ def test_configs_that_cannot_be_compared_are_refused_before_training(comparison,
     with pytest.raises(ConfigError, match=f"(?s){message}"):
         comparison()
     assert comparison.calls() == []
-
-
-def test_filters_are_told_and_those_that_filter_nothing_are_none(comparison):
-    same = "dataset=dict(loader['dataset'], filter_cfg=dict(filter_empty_gt=False))"
-    write_field_config(comparison.faster, comparison.data, KEEPS + f"train_dataloader = dict(loader, {same})\n")
-    warnings = comparison().content["warnings"]
-    assert not any("filter_cfg" in one for one in warnings)
-    for path in (comparison.plain, comparison.faster):
-        filters = "dataset=dict(loader['dataset'], filter_cfg=dict(min_size=60))"
-        write_field_config(path, comparison.data, KEEPS + f"train_dataloader = dict(loader, {filters})\n")
-    content = comparison(again=True).content
-    assert content["data"]["parts"]["train"]["filter_cfg"] == "{'min_size': 60}"
-    assert any("of the train part, images are left out by filter_cfg" in one for one in content["warnings"])
-
-
-def test_trainings_that_see_more_are_told(comparison):
-    assert not any("how much they see" in one for one in comparison().content["warnings"])
-    repeated = (
-        "train_dataloader = dict(loader, dataset=dict(type='RepeatDataset', times=3, dataset=loader['dataset']))\n"
-    )
-    write_field_config(comparison.faster, comparison.data, KEEPS + FASTER + repeated + "train_cfg['max_epochs'] = 5\n")
-    (told,) = (one for one in comparison(again=True).content["warnings"] if "how much they see" in one)
-    assert told == (
-        "trainings differ in how much they see (plain: 2 epochs of batch 2; faster: 5 epochs of batch 2, "
-        "RepeatDataset(times=3))"
-    )
-    text = (comparison.out / "comparison.md").read_text()
-    assert f"Keep in mind: {told}." in text
-    assert "| 2 | 1.0 (1.5 CPU) |" in text  # the stand-in always notes two epochs
-
-
-def test_trainings_on_other_machines_are_told(comparison):
-    result = comparison()
-    assert not any("different machines" in one for one in result.content["warnings"])
-    path = comparison.run("faster", 1) / "model" / "training_cost.json"
-    cost = json.loads(path.read_text())
-    for run, device in (("plain", "cpu"), ("faster", "a GPU")):
-        path = comparison.run(run, 1) / "model" / "training_cost.json"
-        path.write_text(json.dumps({**cost, "device": device, "torch": "2.11"}))
-    (told,) = (one for one in comparison().content["warnings"] if "different machines" in one)
-    assert told == "trainings ran on different machines or versions (device a GPU, cpu)"
-
-
-def test_interrupted_comparison_goes_on_where_it_was(comparison, monkeypatch):
-    whole = FakeCommands.train
-
-    def interrupted(self, folder, resume):
-        if folder.path == comparison.run("plain", 1):
-            raise KeyboardInterrupt
-        return whole(self, folder, resume)
-
-    monkeypatch.setattr(InProcess, "stop", lambda self: None)
-    monkeypatch.setattr(FakeCommands, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        comparison()
-    done = comparison.calls()
-    assert done[:4] == ALL[:4]  # the first seed of all
-    monkeypatch.setattr(FakeCommands, "train", whole)
-    comparison()
-    assert sorted(done + comparison.calls()) == sorted(ALL)
-    unbroken = comparison.bytes()
-    comparison(again=True)
-    assert comparison.bytes() == unbroken
 
 
 def test_mistakes_are_named(comparison):

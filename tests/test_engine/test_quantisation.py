@@ -1,6 +1,7 @@
 """Quantised files: ranges from training images, what stays in float32, and the figures of a test on the files."""
 
 import importlib.util
+import logging
 import re
 from collections import Counter
 
@@ -189,3 +190,9 @@ def test_classifier_has_no_boxes_to_select(tmp_path):
     settings = save_weights(tmp_path / "cells.py", tmp_path / "cells.pth", {})
     with pytest.raises(ConfigError, match="cells: a classifier has no boxes; --nms inside is for detectors"):
         export_model(EngineSettings(**settings), "onnx", tmp_path / "a.onnx", ExportOptions(nms="inside"))
+
+
+def test_quantising_leaves_logging_as_it_was(files):
+    loggers = [logging.getLogger(), logging.getLogger("nncf")]
+    assert all(logger.level < logging.ERROR for logger in loggers)
+    assert all(handler.level < logging.ERROR for logger in loggers for handler in logger.handlers)
