@@ -12,6 +12,7 @@ import pytest
 import ctc_mm  # noqa: F401  # has to come before mmcv.ops
 
 REPO = Path(__file__).resolve().parents[1]
+LOADING_VARIABLES = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +30,19 @@ def shared_data() -> Path:
 
 
 @contextmanager
-def _registry_scope_kept() -> Iterator[None]:
-    """A scope that a Runner or a tool has chosen ends with the block; the names of later tests are looked up anew."""
-    before = set(_scopes())
+def _process_kept() -> Iterator[None]:
+    """A registry scope, and how checkpoints are loaded, that a Runner or a tool has chosen end with the block."""
+    scopes, schemes = set(_scopes()), dict(_loading_schemes())
+    variables = {name: os.environ.get(name) for name in LOADING_VARIABLES}
     yield
-    for name in set(_scopes()) - before:
+    for name in set(_scopes()) - scopes:
         del _scopes()[name]
+    if schemes:
+        _loading_schemes().update(schemes)
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _scopes() -> dict:
@@ -42,15 +50,20 @@ def _scopes() -> dict:
     return {} if registry is None else registry.DefaultScope._instance_dict
 
 
+def _loading_schemes() -> dict:
+    checkpoint = sys.modules.get("mmengine.runner.checkpoint")
+    return {} if checkpoint is None else checkpoint.CheckpointLoader._schemes
+
+
 @pytest.fixture(autouse=True, scope="module")
-def registry_scope_of_the_module():
-    with _registry_scope_kept():
+def process_of_the_module():
+    with _process_kept():
         yield
 
 
 @pytest.fixture(autouse=True)
-def registry_scope_of_the_test():
-    with _registry_scope_kept():
+def process_of_the_test():
+    with _process_kept():
         yield
 
 
